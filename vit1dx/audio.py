@@ -1,0 +1,365 @@
+"""Audio in: any file, decoded in blocks, to mono samples at one rate.
+
+libsndfile decodes what it can; PyAV (extra `m4a`) decodes the rest. Nothing is ever allocated, and
+no duration believed, on the word of a header.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from .arrays import Array
+from .errors import AudioError
+
+#: What a folder is searched for, by decoder.
+SNDFILE_EXTENSIONS = frozenset(
+    ".aif .aifc .aiff .au .caf .flac .mp1 .mp2 .mp3 .oga .ogg .opus .rf64 .snd .w64 .wav"
+    " .wave".split()
+)
+PYAV_EXTENSIONS = frozenset(
+    ".3gp .aac .ac3 .alac .amr .ape .avi .m4a .m4b .m4v .mka .mkv .mov .mp4 .mpc .tta .webm .wma"
+    " .wmv .wv".split()
+)
+AUDIO_EXTENSIONS = SNDFILE_EXTENSIONS | PYAV_EXTENSIONS
+
+#: Rates outside these are a damaged header's, and would blow a block up beyond memory.
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+#: No recording is louder: what is above comes from damaged floating-point samples.
+MAX_AMPLITUDE = 1e6
+#: Samples decoded at once, over all channels.
+BLOCK_SAMPLES = 1 << 18
+
+
+class AudioFile:
+    """An audio file, opened for one pass from its start; a context manager.
+
+    Parameters
+    ----------
+    path : path
+        Any name the file system holds, UTF-8 or not.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Hz, as recorded.
+    channels : int
+    frames : int
+        Samples a channel decoded so far.
+    warnings : list of str
+        What looked wrong, though it was decoded.
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, or it may not be read, or it holds no audio that can be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        require_readable(self.path)
+        self._decoder = _open_decoder(self.path)
+        self.sample_rate, self.channels = self._decoder.sample_rate, self._decoder.channels
+        self.frames = 0
+        self.warnings: list[str] = []
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE or self.channels < 1:
+            self.close()
+            raise AudioError(
+                f"{self.channels} channels at {self.sample_rate} Hz; "
+                f"at least one, at {MIN_RATE} to {MAX_RATE} Hz, is needed"
+            )
+
+    @property
+    def duration(self) -> float:
+        """Seconds decoded so far."""
+        return self.frames / self.sample_rate
+
+    def blocks(self) -> Iterator[Array]:
+        """The samples, as (n, channels) float32 arrays with n >= 1.
+
+        Raises
+        ------
+        AudioError
+            If decoding stops with an error, a sample is not finite, or there are none.
+        """
+        for block in self._decoder.blocks():
+            self._require_sane(block)
+            self.frames += len(block)
+            yield block
+        if not self.frames:
+            raise AudioError("no audio in it: 0 samples decoded")
+        self.warnings += self._decoder.doubts(self.frames)
+
+    def _require_sane(self, block: Array) -> None:
+        # Compared this way round, so that NaN fails too.
+        if not max(block.max(initial=0), -block.min(initial=0)) <= MAX_AMPLITUDE:
+            row, channel = np.argwhere(~(np.abs(block) <= MAX_AMPLITUDE))[0]
+            raise AudioError(
+                f"sample {block[row, channel]} at {(self.frames + row) / self.sample_rate:.3f} s, "
+                f"channel {channel + 1}; finite samples up to {MAX_AMPLITUDE:g} are needed"
+            )
+
+    def close(self) -> None:
+        """Close the file; `blocks` then ends."""
+        self._decoder.close()
+
+    def __enter__(self) -> AudioFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def mono_at_rate(blocks: Iterable[Array], rate_in: int, rate_out: int) -> Iterator[Array]:
+    """Mix blocks down to mono, then resample them as one stream (soxr, HQ).
+
+    Parameters
+    ----------
+    blocks : iterable of (n, channels) float32 arrays
+    rate_in, rate_out : int
+        Hz.
+
+    Yields
+    ------
+    (n,) float32 arrays
+        The same samples, to float rounding, however the input was cut.
+    """
+    mono = (block.mean(axis=1, dtype=np.float32) for block in blocks)
+    if rate_in == rate_out:
+        yield from mono
+        return
+    stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality=soxr.HQ)
+    for block in mono:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def probe_duration(path: str | os.PathLike[str]) -> float | None:
+    """Seconds that the file's header declares: an estimate, and None where there is none."""
+    try:
+        info = soundfile.info(os.fsencode(path))
+    except (soundfile.SoundFileError, OSError):
+        return None
+    plausible = 0 < info.frames < 1 << 50 and info.samplerate > 0
+    return info.frames / info.samplerate if plausible else None
+
+
+def require_readable(path: Path) -> None:
+    """Raise `AudioError` unless the path leads to a regular file with something in it.
+
+    Decoders blame the format for any of these.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise AudioError("not a regular file")
+        if status.st_size == 0:
+            raise AudioError("empty file: 0 bytes")
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        reason = "broken symbolic link" if path.is_symlink() else "no such file"
+        raise AudioError(reason) from None
+    except OSError as error:
+        raise AudioError(error.strerror or str(error)) from None
+
+
+class _SndfileDecoder:
+    """libsndfile, block by block."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = soundfile.SoundFile(os.fsencode(path))
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.is_mp3: bool = self._file.format == "MP3"
+
+    def blocks(self) -> Iterator[Array]:
+        yield from _read_blocks(self._file)
+
+    def doubts(self, decoded: int) -> list[str]:
+        """What to tell the user of a pass that ended after `decoded` samples a channel."""
+        return []
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Mp3Decoder:
+    """libsndfile again, but to the end of the file.
+
+    libsndfile stops where libmpg123 puts the end before it decodes. A Xing header says where; without
+    one it is an estimate, the file's length over the first frame's, which can cut half of a track of
+    variable bit rate. What was cut is read in a second pass, in which the file hides its length.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._size = path, path.stat().st_size
+        self._raw = _Mp3File(path, hides_length=False)
+        self._file = soundfile.SoundFile(self._raw)
+        self.sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        with _Mp3File(path, hides_length=True) as raw, soundfile.SoundFile(raw) as file:
+            # No frame of an mp3 holds more samples a byte than this.
+            estimated = file.frames > self._size * 1152 // 24
+            self._declared: int | None = None if estimated else file.frames
+
+    def blocks(self) -> Iterator[Array]:
+        decoded = 0
+        for block in _read_blocks(self._file):
+            decoded += len(block)
+            yield block
+        if self._declared is None and decoded >= self._file.frames and self._unread():
+            yield from self._rest(decoded)
+
+    def _rest(self, skip: int) -> Iterator[Array]:
+        with _Mp3File(self._path, hides_length=True) as raw, soundfile.SoundFile(raw) as file:
+            try:
+                for block in _read_blocks(file, frames=1152):
+                    if len(block) > skip:
+                        yield block[skip:]
+                    skip = max(0, skip - len(block))
+            except AudioError:
+                # A last frame that is cut short ends a file, as it does in the first pass.
+                if raw.tell() < self._size:
+                    raise
+
+    def _unread(self) -> int:
+        """Bytes behind the decoder's position; a tag at the end does not count."""
+        unread = self._size - self._raw.tell()
+        return unread if unread > 0.02 * self._size else 0
+
+    def doubts(self, decoded: int) -> list[str]:
+        """What to tell the user of a pass that ended after `decoded` samples a channel."""
+        if self._declared is None:
+            return []
+        if decoded < 0.99 * self._declared:
+            seconds = decoded / self.sample_rate, self._declared / self.sample_rate
+            return ["decoded {:.3f} s of the {:.3f} s that its header declares".format(*seconds)]
+        if share := self._unread() / self._size:
+            return [
+                f"{share:.0%} of the file lie behind the end that its header declares: not read"
+            ]
+        return []
+
+    def close(self) -> None:
+        self._file.close()
+        self._raw.close()
+
+
+class _Mp3File(io.FileIO):
+    """An mp3 file for libsndfile, which can hide its length from libmpg123.
+
+    The first look at the end is libsndfile's own and told the truth, as is a look for a tag there.
+    """
+
+    def __init__(self, path: Path, hides_length: bool) -> None:
+        super().__init__(path, "rb")
+        self._hides_length = hides_length
+        self._looks = 0
+        self._told: int | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        position = super().seek(offset, whence)
+        at_end = whence == os.SEEK_END and offset == 0
+        self._looks += at_end
+        hide = self._hides_length and at_end and self._looks > 1
+        self._told = position << 20 if hide else None
+        return position
+
+    def tell(self) -> int:
+        return super().tell() if self._told is None else self._told
+
+
+def _read_blocks(file: soundfile.SoundFile, frames: int | None = None) -> Iterator[Array]:
+    count = frames or max(1, BLOCK_SAMPLES // file.channels)
+    decoded = 0
+    while True:
+        try:
+            block = file.read(count, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            at = decoded / file.samplerate
+            raise AudioError(f"decoding stopped after {at:.3f} s: {_text(error)}") from None
+        if not len(block):
+            return
+        decoded += len(block)
+        yield block
+
+
+class _PyavDecoder:
+    """PyAV: the first audio stream of anything FFmpeg reads."""
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self._error: Any = av.error.FFmpegError
+        self._container: Any = av.open(os.fspath(path), metadata_errors="replace")
+        if not self._container.streams.audio:
+            self._container.close()
+            raise AudioError("no audio stream in it")
+        self._stream = self._container.streams.audio[0]
+        self.sample_rate: int = self._stream.rate
+        self.channels: int = self._stream.channels
+        self._to_float = av.AudioResampler(format="flt", layout=self._stream.layout)
+
+    def blocks(self) -> Iterator[Array]:
+        decoded = 0
+        try:
+            for frame in self._container.decode(self._stream):
+                for part in self._to_float.resample(frame):
+                    block = part.to_ndarray().reshape(-1, self.channels)
+                    decoded += len(block)
+                    if len(block):
+                        yield block
+        except self._error as error:
+            at = decoded / self.sample_rate
+            raise AudioError(f"decoding stopped after {at:.3f} s: {_text(error)}") from None
+
+    def doubts(self, decoded: int) -> list[str]:
+        """Nothing: FFmpeg raises where a stream ends early."""
+        return []
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _open_decoder(path: Path) -> _SndfileDecoder | _Mp3Decoder | _PyavDecoder:
+    try:
+        decoder = _SndfileDecoder(path)
+        if not decoder.is_mp3:
+            return decoder
+        decoder.close()
+        return _Mp3Decoder(path)
+    except soundfile.SoundFileError as error:
+        refusal = f"libsndfile cannot read it ({_text(error)})"
+    if importlib.util.find_spec("av") is None:
+        hint = "; pip install 'vit1dx[m4a]'" if path.suffix.lower() in PYAV_EXTENSIONS else ""
+        raise AudioError(f"{refusal}, and PyAV is not installed{hint}")
+    import av
+
+    try:
+        return _PyavDecoder(path)
+    except (av.error.FFmpegError, UnicodeError) as error:
+        raise AudioError(f"{refusal}, nor can FFmpeg ({_text(error)})") from None
+
+
+def _text(error: BaseException) -> str:
+    """An error's own words on one line, without the path and the boilerplate around them."""
+    words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    if "not a regular file" in words:  # libsndfile's words for whatever it does not recognise
+        words = "format not recognised"
+    return " ".join(words.removeprefix("Error : ").split()).rstrip(".") or type(error).__name__
