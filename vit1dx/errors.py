@@ -23,3 +23,11 @@ class BackendError(Vit1dxError):
 
 class StoreError(Vit1dxError):
     """A feature file cannot be written, or is not one."""
+
+
+class WriteError(StoreError):
+    """A feature file could not be written to its end."""
+
+
+class SpaceError(StoreError):
+    """The disk has no room for what a run is expected to write."""

@@ -7,13 +7,18 @@ learning", ISMIR 2025 (arXiv 2506.23873). Parameters are named as in timm's `Vis
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import Config, ModelConfig
+from .errors import WeightsError
+from .weights import read_info
 
 LAYER_NORM_EPSILON = 1e-6
 INIT_STD = 0.02
@@ -121,6 +126,9 @@ class ViT1D(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=INIT_STD)
                 nn.init.zeros_(module.bias)
+        # As large as the positions, which otherwise drown what is heard; so does MAE (He et al.,
+        # CVPR 2022), whose positions are sinusoidal too.
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight)
 
     def embed(self, mel: Tensor) -> Tensor:
         """Layer 0: (batch, time, n_mels) to (batch, 1 + time, dim), the class token first."""
@@ -164,3 +172,42 @@ class ViT1D(nn.Module):
         depth = len(self.blocks)
         tokens, _ = self(mel, [depth])
         return self.norm(tokens[depth][:, 0])
+
+
+def load(path: str | os.PathLike[str]) -> ViT1D:
+    """Load weights from a safetensors file that carries its config.
+
+    Patch projections that are stored as timm's convolution over (n_mels, 1) patches are taken too.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, or its tensors are not those of its config.
+    """
+    info = read_info(path)
+    try:
+        state = load_file(info.path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+    model = ViT1D(info.config)
+    projection = "patch_embed.proj.weight"
+    if projection in state and state[projection].ndim == 4:
+        state[projection] = state[projection].flatten(1)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reasons = " ".join(str(error).split())
+        raise WeightsError(f"{path} does not hold the weights of its config: {reasons}") from None
+    return model
+
+
+def save(model: ViT1D, path: str | os.PathLike[str], name: str, trained: bool, **more: str) -> None:
+    """Write weights as safetensors, with the config and what else is said of them as metadata."""
+    metadata = {
+        "config": model.config.to_json(),
+        "name": name,
+        "trained": str(trained).lower(),
+        **more,
+    }
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    save_file(state, path, metadata)

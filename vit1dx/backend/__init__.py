@@ -1,0 +1,121 @@
+"""What runs the model: ONNX Runtime, or PyTorch, behind one small protocol."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+from ..arrays import Array
+from ..errors import BackendError
+from ..request import Request
+from ..weights import WeightsInfo, bundled, read_info
+
+BACKENDS = ("auto", "onnx", "torch")
+DEVICES = ("auto", "cpu", "cuda")
+
+_log = logging.getLogger("vit1dx")
+
+
+class Backend(Protocol):
+    """A model on a device, ready to give what one request asks for, and computing no more.
+
+    Attributes
+    ----------
+    name, version : str
+        ``"onnx"`` or ``"torch"``, and the version of that library.
+    device : str
+        What it really runs on: ``"cpu"`` or ``"cuda"``.
+    """
+
+    name: str
+    version: str
+    device: str
+
+    def run(self, mel: Array) -> tuple[dict[int, Array], dict[int, Array]]:
+        """Run the model.
+
+        Parameters
+        ----------
+        mel : (batch, time, n_mels) float32 array
+
+        Returns
+        -------
+        tokens : dict of (batch, 1 + time, feature) float32 arrays, by layer; the class token first
+        attention : dict of float32 arrays, by layer
+            (batch, head, query, key), or (batch, head, key) where the class token's rows are asked.
+        """
+        ...
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") -> WeightsInfo:
+    """The weights to run, and by their kind the backend.
+
+    Parameters
+    ----------
+    weights : path or None
+        A ``.onnx`` file for ONNX Runtime or a ``.safetensors`` file for PyTorch; None for the
+        bundled ones.
+    backend : {"auto", "onnx", "torch"}
+
+    Raises
+    ------
+    BackendError
+        If the backend is unknown, or cannot run these weights.
+    WeightsError
+        If they cannot be read.
+    """
+    if backend not in BACKENDS:
+        raise BackendError(f"backend {backend!r}; choose from {', '.join(BACKENDS)}")
+    if weights is None:
+        return read_info(bundled(".onnx" if _choose(backend) == "onnx" else ".safetensors"))
+    needed = "onnx" if Path(weights).suffix == ".onnx" else "torch"
+    if backend not in ("auto", needed):
+        hint = f"; run 'vit1dx export-onnx --weights {weights}' first" if backend == "onnx" else ""
+        raise BackendError(f"the {backend} backend cannot run {weights}{hint}")
+    return read_info(weights)
+
+
+def load_backend(info: WeightsInfo, request: Request, device: str = "auto") -> Backend:
+    """Make the backend that runs these weights.
+
+    Raises
+    ------
+    BackendError
+        If its library is not installed, or the device is not there.
+    WeightsError
+        If the weights cannot give what is asked for.
+    """
+    if device not in DEVICES:
+        raise BackendError(f"device {device!r}; choose from {', '.join(DEVICES)}")
+    try:
+        if info.path.suffix == ".onnx":
+            from .onnx import OnnxBackend
+
+            return OnnxBackend(info, request, device)
+        from .torch import TorchBackend
+
+        return TorchBackend(info, request, device)
+    except ImportError as error:
+        extra = "" if info.path.suffix == ".onnx" else "; pip install 'vit1dx[torch]'"
+        raise BackendError(f"{info.path.name} cannot be run: {error}{extra}") from None
+
+
+def _choose(backend: str) -> str:
+    """ONNX Runtime unless told otherwise, or unless it does not load."""
+    if backend != "auto":
+        return backend
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", error)
+        return "torch"
+    return "onnx"

@@ -1,0 +1,87 @@
+"""What a user asks for: layers and attention, checked against what a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .config import ModelConfig
+from .errors import UsageError
+
+ATTENTIONS = ("none", "class", "full")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Layers whose tokens, and kind of attention maps, that a run keeps.
+
+    Attributes
+    ----------
+    layers : tuple of int
+        Ascending; 0 is the embedding.
+    attention : {"none", "class", "full"}
+        Attention maps of the same layers: none, the class token's rows, or all rows.
+    """
+
+    layers: tuple[int, ...]
+    attention: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            raise UsageError(f"attention {self.attention!r}; choose from {', '.join(ATTENTIONS)}")
+        if self.attention != "none" and 0 in self.layers:
+            raise UsageError(
+                "layer 0 has no attention maps, being the embedding before the first block; "
+                "leave 0 out, or ask for attention none"
+            )
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """The layers whose attention maps are kept."""
+        return () if self.attention == "none" else self.layers
+
+
+def parse_layers(spec: str | int | Iterable[int], model: ModelConfig) -> tuple[int, ...]:
+    """Layers asked for as ``"all"`` (1 to the depth), ``"last"``, ``"4,8"``, ``"1-12"`` or numbers.
+
+    Returns
+    -------
+    tuple of int
+        Ascending, each once.
+
+    Raises
+    ------
+    UsageError
+        If the words cannot be read, or the model has no such layer.
+    """
+    if isinstance(spec, str):
+        layers = _from_text(spec, model.depth)
+    else:
+        layers = {spec} if isinstance(spec, int) else set(spec)
+    wrong = sorted(layer for layer in layers if not 0 <= layer <= model.depth)
+    if wrong:
+        raise UsageError(f"layer {wrong[0]}; this model has layers 0 to {model.depth}")
+    if not layers:
+        raise UsageError("no layer asked for; give 'all', 'last', or numbers such as 4,8 or 1-12")
+    return tuple(sorted(layers))
+
+
+def _from_text(text: str, depth: int) -> set[int]:
+    words = text.strip().lower()
+    if words == "all":
+        return set(range(1, depth + 1))
+    if words == "last":
+        return {depth}
+    layers: set[int] = set()
+    for part in words.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            bounds = int(first), int(last if dash else first)
+        except ValueError:
+            raise UsageError(
+                f"layers {text!r}; give 'all', 'last', or numbers such as 4,8 or 1-12"
+            ) from None
+        if bounds[0] > bounds[1]:
+            raise UsageError(f"layers {part!r} run backwards; give the smaller number first")
+        layers.update(range(bounds[0], min(bounds[1], depth + 1) + 1))
+    return layers
