@@ -56,6 +56,8 @@ class AudioFile:
     channels : int
     frames : int
         Samples a channel decoded so far.
+    status : os.stat_result
+        Of the file, before it was read.
     warnings : list of str
         What looked wrong, though it was decoded.
 
@@ -67,7 +69,7 @@ class AudioFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        require_readable(self.path)
+        self.status = require_readable(self.path)
         self._decoder = _open_decoder(self.path)
         self.sample_rate, self.channels = self._decoder.sample_rate, self._decoder.channels
         self.frames = 0
@@ -152,17 +154,34 @@ def mono_at_rate(blocks: Iterable[Array], rate_in: int, rate_out: int) -> Iterat
 def probe_duration(path: str | os.PathLike[str]) -> float | None:
     """Seconds that the file's header declares: an estimate, and None where there is none."""
     try:
-        info = soundfile.info(os.fsencode(path))
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            plausible = 0 < file.frames < 1 << 50
+            return file.frames / file.samplerate if plausible else None
     except (soundfile.SoundFileError, OSError):
+        return _probe_with_pyav(path)
+
+
+def _probe_with_pyav(path: str | os.PathLike[str]) -> float | None:
+    if importlib.util.find_spec("av") is None:
         return None
-    plausible = 0 < info.frames < 1 << 50 and info.samplerate > 0
-    return info.frames / info.samplerate if plausible else None
+    import av
+
+    try:
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
+            return container.duration / av.time_base if container.duration else None
+    except (av.error.FFmpegError, OSError, UnicodeError):
+        return None
 
 
-def require_readable(path: Path) -> None:
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""A path as text that any file can hold: bytes that are not UTF-8 become ``\xff``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def require_readable(path: Path) -> os.stat_result:
     """Raise `AudioError` unless the path leads to a regular file with something in it.
 
-    Decoders blame the format for any of these.
+    Decoders would blame the format.
     """
     try:
         status = path.stat()
@@ -171,7 +190,7 @@ def require_readable(path: Path) -> None:
         if status.st_size == 0:
             raise AudioError("empty file: 0 bytes")
         with path.open("rb"):
-            pass
+            return status
     except FileNotFoundError:
         reason = "broken symbolic link" if path.is_symlink() else "no such file"
         raise AudioError(reason) from None
@@ -202,9 +221,10 @@ class _SndfileDecoder:
 class _Mp3Decoder:
     """libsndfile again, but to the end of the file.
 
-    libsndfile stops where libmpg123 puts the end before it decodes. A Xing header says where; without
-    one it is an estimate, the file's length over the first frame's, which can cut half of a track of
-    variable bit rate. What was cut is read in a second pass, in which the file hides its length.
+    libsndfile stops where libmpg123 puts the end before it decodes. A Xing header says where;
+    without one it is an estimate, the file's length over the first frame's, which can cut half of a
+    track of variable bit rate. What was cut is read in a second pass, in which the file hides its
+    length.
     """
 
     def __init__(self, path: Path) -> None:
