@@ -1,0 +1,294 @@
+"""The feature file: what was put in comes out, by h5py, by both of xarray's engines, by vit1dx."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray
+
+import vit1dx
+from vit1dx import store
+from vit1dx.arrays import Array
+from vit1dx.config import Config, ModelConfig
+from vit1dx.errors import StoreError
+from vit1dx.request import Request
+from vit1dx.store import FeatureWriter, Header
+from vit1dx.tokens import Tokens, TrackTokens, join
+from vit1dx.weights import WeightsInfo
+
+LAYERS, DIM, HEADS, FRAMES = (2, 5), 12, 3, 125
+ENGINES = ("netcdf4", "h5netcdf")
+
+
+@dataclass
+class _Backend:
+    name: str = "onnx"
+    version: str = "1.0"
+    device: str = "cpu"
+
+    def run(self, mel: Array) -> Any:
+        raise NotImplementedError
+
+
+def _header(attention: str = "none", dtype: str = "float32") -> Header:
+    config = Config(model=ModelConfig(depth=6, dim=DIM, heads=HEADS))
+    weights = WeightsInfo(
+        Path("w.onnx"), config, "tiny", True, "abc", "fp32", LAYERS, "full", LAYERS
+    )
+    return Header(weights, config, Request(LAYERS, attention), _Backend(), dtype)
+
+
+def _tokens(windows: int, attention: str = "none", first: int = 0, frames: int = FRAMES) -> Tokens:
+    generator = np.random.default_rng(first)
+    shape: tuple[int, ...] = (len(LAYERS), windows, HEADS, frames + 1, frames + 1)
+    maps = generator.random(shape, np.float32)
+    kinds = {"none": None, "class": maps[:, :, :, 0], "full": maps}
+    start = first * frames
+    return Tokens(
+        layers=LAYERS,
+        class_token=generator.standard_normal((len(LAYERS), windows, DIM), np.float32),
+        sequence_tokens=generator.standard_normal((len(LAYERS), windows * frames, DIM), np.float32),
+        time=np.arange(start, start + windows * frames) / 31.25,
+        window_start=np.arange(first, first + windows) * frames / 31.25,
+        attention=kinds[attention],
+    )
+
+
+def _write(path: Path, tracks: dict[str, list[Tokens]], header: Header) -> None:
+    with FeatureWriter(path, header) as writer:
+        for track_id, batches in tracks.items():
+            with writer.track(track_id) as track:
+                for tokens in batches:
+                    track.add(tokens)
+                track.attributes = {
+                    "source": "/music/" + track_id,
+                    "size": 123,
+                    "mtime_ns": 456,
+                    "duration": 1.5,
+                    "sample_rate": 44100,
+                    "channels": 2,
+                }
+
+
+def _require_equal(group: Any, expected: TrackTokens, dtype: str = "float32") -> None:
+    names = ["class_token", "sequence_tokens", "mean_token", "time", "window_start"]
+    for name in [*names, *(["attention"] if expected.attention is not None else [])]:
+        values = getattr(expected, name)
+        cast = values.astype(dtype) if values.dtype == np.float32 else values
+        np.testing.assert_array_equal(np.asarray(group[name]), cast)
+
+
+@pytest.mark.parametrize("attention", ["none", "class", "full"])
+@pytest.mark.parametrize("frames", [FRAMES, 7])
+@pytest.mark.filterwarnings("error")
+def test_every_reader_finds_named_axes(tmp_path: Path, attention: str, frames: int) -> None:
+    path = tmp_path / "f.h5"
+    tokens = _tokens(1 if frames < FRAMES else 3, attention, frames=frames)
+    _write(path, {"a/x.wav": [tokens], "x.wav": [_tokens(2, attention)]}, _header(attention))
+    expected = join([tokens], 1.5)
+    axes = {
+        "class_token": ("layer", "window", "feature"),
+        "sequence_tokens": ("layer", "time", "feature"),
+        "mean_token": ("layer", "feature"),
+        "window_start": ("window",),
+        "time": ("time",),
+    }
+    if attention != "none":
+        query = ("query",) if attention == "full" else ()
+        axes["attention"] = ("layer", "window", "head", *query, "key")
+    with h5py.File(path) as file:
+        group = file["tracks/a/x.wav"]
+        _require_equal(group, expected)
+        for name, dimensions in axes.items():
+            if name != "time":
+                named = tuple(Path(axis[0].name).name for axis in group[name].dims)
+                assert named == dimensions
+    for engine in ENGINES:
+        with xarray.open_dataset(path, group="tracks/a/x.wav", engine=engine) as data:
+            _require_equal(data, expected)
+            assert {name: data[name].dims for name in axes} == axes
+            assert list(data["layer"].values) == list(LAYERS)
+            np.testing.assert_array_equal(
+                data["sequence_tokens"].sel(layer=5), expected.sequence_tokens[1]
+            )
+            assert data["time"].attrs["units"] == "s"
+            assert data.attrs["complete"] == 1
+
+
+def test_root_says_how_the_file_was_made(tmp_path: Path) -> None:
+    _write(tmp_path / "f.h5", {}, _header("class"))
+    with h5py.File(tmp_path / "f.h5") as file:
+        attributes = dict(file.attrs)
+        assert list(file["layer"]) == list(LAYERS)
+    config = json.loads(attributes.pop("config"))
+    assert config["model"]["depth"] == 6
+    assert config["request"] == {"layers": [2, 5], "attention": "class", "dtype": "float32"}
+    assert attributes.pop("created").endswith("+00:00")
+    assert attributes.pop("generator") == f"vit1dx {vit1dx.__version__}"
+    assert attributes == {
+        "format": "vit1dx-features",
+        "format_version": 1,
+        "model_name": "tiny",
+        "model_sha256": "abc",
+        "model_trained": 1,
+        "backend": "onnx",
+        "backend_version": "1.0",
+        "device": "cpu",
+        "precision": "fp32",
+    }
+
+
+@pytest.mark.parametrize("attention", ["none", "class", "full"])
+def test_long_tracks_grow_on_disk_and_read_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str
+) -> None:
+    batches = [_tokens(windows, attention, first) for first, windows in ((0, 3), (3, 2), (5, 1))]
+    expected = join(batches, 1.5)
+    _write(tmp_path / "held.h5", {"x.wav": batches}, _header(attention))
+    monkeypatch.setattr(store, "HELD_BYTES", batches[1].sequence_tokens.nbytes)
+    _write(tmp_path / "spilled.h5", {"x.wav": batches}, _header(attention))
+    for name, chunked in (("held.h5", False), ("spilled.h5", True)):
+        with h5py.File(tmp_path / name) as file:
+            tokens = file["tracks/x.wav/sequence_tokens"]
+            assert (tokens.chunks is not None) == chunked
+            assert not chunked or tokens.chunks[0] == 1  # a layer can be read alone
+            _require_equal(file["tracks/x.wav"], expected)
+        with xarray.open_dataset(tmp_path / name, group="tracks/x.wav") as data:
+            _require_equal(data, expected)
+
+
+def test_mean_token_is_over_class_and_sequence_tokens() -> None:
+    track = join([_tokens(3), _tokens(2, first=3)], 1.0)
+    every = np.concatenate([track.class_token, track.sequence_tokens], axis=1)
+    np.testing.assert_allclose(track.mean_token, every.mean(axis=1), atol=1e-6)
+
+
+def test_float16(tmp_path: Path) -> None:
+    tokens = _tokens(2, "class")
+    _write(tmp_path / "f.h5", {"x.wav": [tokens]}, _header("class", "float16"))
+    with h5py.File(tmp_path / "f.h5") as file:
+        assert file["tracks/x.wav/attention"].dtype == np.float16
+        assert file["tracks/x.wav/time"].dtype == np.float64
+        _require_equal(file["tracks/x.wav"], join([tokens], 1.5), "float16")
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_a_track_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spills: bool
+) -> None:
+    if spills:
+        monkeypatch.setattr(store, "HELD_BYTES", 0)
+    with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
+        with pytest.raises(ZeroDivisionError), writer.track("a/bad.wav") as track:
+            track.add(_tokens(2))
+            raise ZeroDivisionError
+        writer.fail("a/bad.wav", "divided by zero")
+        with writer.track("a/good.wav") as track:
+            track.add(_tokens(2))
+            track.attributes = {"duration": 1.0}
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert list(features) == ["a/good.wav"]
+        assert features.failures == {"a/bad.wav": "divided by zero"}
+    failures = xarray.open_dataset(tmp_path / "f.h5", group="failures")
+    assert list(failures["id"].values) == ["a/bad.wav"]
+
+
+def test_what_was_finished_is_kept_when_a_run_ends_early(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), FeatureWriter(tmp_path / "f.h5", _header()) as writer:
+        with writer.track("x.wav") as track:
+            track.add(_tokens(1))
+        raise RuntimeError
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert list(features) == ["x.wav"]
+
+
+def test_an_output_that_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    path.write_text("precious")
+    with pytest.raises(StoreError, match="--overwrite"):
+        FeatureWriter(path, _header())
+    writer = FeatureWriter(path, _header(), overwrite=True)
+    assert path.read_text() == "precious"  # until the new one is whole
+    writer.close()
+    assert list(vit1dx.open(path)) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["f.h5"]
+
+
+def test_two_runs_on_one_output_are_refused(tmp_path: Path) -> None:
+    with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
+        for overwrite in (False, True):
+            with pytest.raises(StoreError, match="cannot be made"):
+                FeatureWriter(tmp_path / "f.h5", _header(), overwrite)
+        with writer.track("x.wav") as track:
+            track.add(_tokens(1))
+    assert list(vit1dx.open(tmp_path / "f.h5")) == ["x.wav"]
+
+
+def test_outputs_that_cannot_be(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "f.h5", "no folder")):
+        with pytest.raises(StoreError, match=reason):
+            FeatureWriter(path, _header())
+
+
+def test_reader_by_track_layer_and_time(tmp_path: Path) -> None:
+    tokens = _tokens(3, "full")
+    header = _header("full")
+    _write(tmp_path / "f.h5", {"a/b/x.wav": [tokens], "a/y.mp3": [_tokens(1, "full")]}, header)
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert list(features) == ["a/b/x.wav", "a/y.mp3"]
+        assert len(features) == 2
+        assert "a/b" not in features
+        assert "a/b/x.wav" in features
+        assert features.layers == LAYERS
+        assert features.config["mel"]["hop_length"] == 512
+        track = features["a/b/x.wav"]
+        assert (track.duration, track.attributes["sample_rate"]) == (1.5, 44100)
+        np.testing.assert_array_equal(track.sequence_tokens(5), tokens.sequence_tokens[1])
+        np.testing.assert_array_equal(track.class_token(2), tokens.class_token[0])
+        assert tokens.attention is not None
+        np.testing.assert_array_equal(track.attention(5), tokens.attention[1])
+        time = track.time(1.0, 2.0)
+        assert (time[0], time[-1]) == (1.024, 1.984)
+        part = track.sequence_tokens(2, 1.0, 2.0)
+        np.testing.assert_array_equal(part, tokens.sequence_tokens[0, 32:63])
+        with pytest.raises(StoreError, match=r"no layer 3; layers \[2, 5\]"):
+            track.sequence_tokens(3)
+        with pytest.raises(KeyError):
+            features["nothing.wav"]
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("hello")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["format"] = "other"
+    for name, reason in [
+        ("text.h5", "cannot be opened as HDF5"),
+        ("other.h5", "is of format 'other'"),
+        ("none.h5", "no feature file"),
+    ]:
+        with pytest.raises(StoreError, match=reason):
+            vit1dx.open(tmp_path / name)
+
+
+def test_many_tracks_cost_alike(tmp_path: Path) -> None:
+    """What a track adds to the file does not grow with the tracks before it."""
+    sizes = []
+    for count in (100, 200, 400):
+        path = tmp_path / f"{count}.h5"
+        _write(path, {f"{i:04d}.wav": [_tokens(1, frames=4)] for i in range(count)}, _header())
+        sizes.append(path.stat().st_size)
+    assert (sizes[2] - sizes[1]) / 200 <= 1.05 * (sizes[1] - sizes[0]) / 100
+
+
+def test_header_says_the_overlap_that_was_used(tmp_path: Path) -> None:
+    header = _header()
+    window = replace(header.config.window, overlap=9)
+    header = replace(header, config=replace(header.config, window=window))
+    _write(tmp_path / "f.h5", {}, header)
+    assert vit1dx.open(tmp_path / "f.h5").config["window"] == {"frames": 125, "overlap": 9}

@@ -1,0 +1,185 @@
+"""The feature file, read: by track, layer and time range."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .arrays import Array
+from .errors import StoreError
+from .store import FORMAT, FORMAT_VERSION
+
+
+class Track:
+    """One track of an open feature file; arrays are read when they are asked for.
+
+    Attributes
+    ----------
+    id : str
+        Its path below the input folder.
+    layers : tuple of int
+        The layers kept.
+    attributes : dict
+        ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``.
+    """
+
+    def __init__(self, track_id: str, group: h5py.Group) -> None:
+        self.id, self._group = track_id, group
+        self.layers = tuple(int(layer) for layer in group["layer"])
+        self.attributes: dict[str, Any] = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in group.attrs.items()
+        }
+
+    @property
+    def duration(self) -> float:
+        """Length of what was decoded, s."""
+        return float(self.attributes["duration"])
+
+    def time(self, start: float | None = None, stop: float | None = None) -> Array:
+        """Centres of the tokens from `start` up to, not including, `stop` (s): (time,) float64."""
+        return self._group["time"][self._range(start, stop)]
+
+    def sequence_tokens(
+        self, layer: int, start: float | None = None, stop: float | None = None
+    ) -> Array:
+        """Sequence tokens of a layer, (time, feature), of the same range as `time` gives."""
+        return self._group["sequence_tokens"][self._index(layer), self._range(start, stop)]
+
+    def class_token(self, layer: int) -> Array:
+        """Class tokens of a layer, (window, feature)."""
+        return self._group["class_token"][self._index(layer)]
+
+    def mean_token(self, layer: int) -> Array:
+        """Mean of a layer's class and sequence tokens, (feature,)."""
+        return self._group["mean_token"][self._index(layer)]
+
+    def window_start(self) -> Array:
+        """Centre of each window's first frame, s: (window,) float64."""
+        return self._group["window_start"][:]
+
+    def attention(self, layer: int) -> Array:
+        """Attention of a layer: (window, head, query, key), or (window, head, key).
+
+        Raises
+        ------
+        StoreError
+            If the file holds none, or not this layer.
+        """
+        if "attention" not in self._group:
+            raise StoreError(f"no attention in {self._group.file.filename}")
+        return self._group["attention"][self._index(layer)]
+
+    def _index(self, layer: int) -> int:
+        try:
+            return self.layers.index(layer)
+        except ValueError:
+            raise StoreError(f"no layer {layer}; layers {list(self.layers)} were kept") from None
+
+    def _range(self, start: float | None, stop: float | None) -> slice:
+        bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
+        first, end = np.searchsorted(self._group["time"][:], bounds)
+        return slice(int(first), int(end))
+
+
+class FeatureFile(Mapping[str, Track]):
+    """A feature file, open for reading: a mapping from track ids to tracks, and a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    layers : tuple of int
+        The layers kept.
+    attributes : dict
+        What the file says of how it was made: weights, backend, versions.
+    config : dict
+        Front end, model, windows, and what was asked for.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self._file = h5py.File(self.path, "r")
+        except FileNotFoundError:
+            raise StoreError(f"no feature file at {path}") from None
+        except OSError as error:
+            raise StoreError(f"{path} cannot be opened as HDF5: {error}") from None
+        self.attributes: dict[str, Any] = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in self._file.attrs.items()
+        }
+        self._require_known_format()
+        self.layers = tuple(int(layer) for layer in self._file["layer"])
+        self.config: dict[str, Any] = json.loads(self.attributes["config"])
+
+    def _require_known_format(self) -> None:
+        kind, version = (self.attributes.get(key) for key in ("format", "format_version"))
+        if kind != FORMAT or version != FORMAT_VERSION:
+            self.close()
+            raise StoreError(
+                f"{self.path} is of format {kind!r}, version {version!r}; "
+                f"{FORMAT!r}, version {FORMAT_VERSION} is needed"
+            )
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Ids of the files that gave no track, each with the reason."""
+        group = self._file["failures"]
+        return dict(zip(*(group[name].asstr()[:] for name in ("id", "reason")), strict=True))
+
+    def __getitem__(self, track_id: str) -> Track:
+        group = self._file["tracks"].get(track_id)
+        if not _is_track(group):
+            raise KeyError(track_id)
+        return Track(track_id, group)
+
+    def __iter__(self) -> Iterator[str]:
+        return _track_ids(self._file["tracks"], "")
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def close(self) -> None:
+        """Close the file; its tracks can no longer be read."""
+        self._file.close()
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_features(path: str | os.PathLike[str]) -> FeatureFile:
+    """Open a feature file; also ``vit1dx.open``.
+
+    Raises
+    ------
+    StoreError
+        If there is no such file, or it is not a feature file of a known version.
+
+    Examples
+    --------
+    >>> with vit1dx.open("feats.h5") as features:  # doctest: +SKIP
+    ...     for track in features.values():
+    ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
+    """
+    return FeatureFile(path)
+
+
+def _is_track(item: object) -> bool:
+    return isinstance(item, h5py.Group) and "complete" in item.attrs
+
+
+def _track_ids(group: h5py.Group, prefix: str) -> Iterator[str]:
+    for name, item in group.items():
+        if _is_track(item):
+            yield prefix + name
+        elif isinstance(item, h5py.Group):
+            yield from _track_ids(item, f"{prefix}{name}/")
