@@ -1,0 +1,238 @@
+"""Audio to tokens: the stages composed, for an array or for one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .arrays import Array
+from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, printable
+from .backend import Backend, find_weights, load_backend
+from .config import Config
+from .errors import AudioError, UsageError
+from .mel import LogMel
+from .request import Request, parse_layers
+from .store import Header, TrackWriter
+from .tokens import Tokens, TrackTokens, join
+from .weights import WeightsInfo
+from .windows import Windows, cut
+
+#: Windows given to the model at once.
+BATCH_WINDOWS = 16
+
+
+class Extractor:
+    """ViT-1D over music: samples or files in, tokens out.
+
+    Parameters
+    ----------
+    layers : str or int or iterable of int
+        ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
+    attention : {"none", "class", "full"}
+        Attention maps of the same layers: none, the class token's rows, or all rows.
+    overlap : float
+        Context on either side of each window, s, computed and dropped. Windows stay as long as the
+        weights expect, and so come closer together.
+    weights : path, optional
+        A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+    backend : {"auto", "onnx", "torch"}
+    device : {"auto", "cpu", "cuda"}
+
+    Raises
+    ------
+    Vit1dxError
+        If something asked for is not there.
+
+    Examples
+    --------
+    >>> extractor = Extractor(layers=[4, 8])  # doctest: +SKIP
+    >>> track = extractor("song.mp3")  # doctest: +SKIP
+    >>> track.sequence_tokens.shape  # layer, time, feature  # doctest: +SKIP
+    (2, 1921, 192)
+    """
+
+    def __init__(
+        self,
+        layers: str | int | Iterable[int] = "all",
+        attention: str = "none",
+        overlap: float = 0.0,
+        weights: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        device: str = "auto",
+    ) -> None:
+        self.weights: WeightsInfo = find_weights(weights, backend)
+        self.config: Config = _with_overlap(self.weights.config, overlap)
+        self.request = Request(parse_layers(layers, self.config.model), attention)
+        self._device = device
+
+    @cached_property
+    def backend(self) -> Backend:
+        """What runs the model; loaded when it is first needed."""
+        return load_backend(self.weights, self.request, self._device)
+
+    @cached_property
+    def _log_mel(self) -> LogMel:
+        return LogMel(self.config.mel)
+
+    def __call__(
+        self, audio: Array | str | os.PathLike[str], sample_rate: int | None = None
+    ) -> TrackTokens:
+        """Extract a whole track into memory.
+
+        Parameters
+        ----------
+        audio : path, or (n,) or (n, channels) array of floats in -1 to 1
+        sample_rate : int
+            Of the array, Hz.
+
+        Returns
+        -------
+        TrackTokens
+            ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
+            ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
+            and ``attention`` if it was asked for.
+
+        Raises
+        ------
+        AudioError
+            If there is no usable audio in it.
+        """
+        if isinstance(audio, (str, os.PathLike)):
+            with AudioFile(audio) as file:
+                tokens = list(self.stream(file.blocks(), file.sample_rate))
+                return join(tokens, file.duration)
+        samples, rate = _checked(audio, sample_rate)
+        return join(self.stream([samples], rate), len(samples) / rate)
+
+    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
+        """Extract a track that comes in blocks, with bounded memory.
+
+        Parameters
+        ----------
+        blocks : iterable of (n, channels) float32 arrays
+        sample_rate : int
+            Hz.
+
+        Yields
+        ------
+        Tokens
+            Of some consecutive windows at a time; together, of the track.
+        """
+        mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
+        frames = self._log_mel.stream(mono)
+        for windows in cut(frames, self.config.window, BATCH_WINDOWS):
+            yield self._tokens(windows)
+
+    def _tokens(self, windows: Windows) -> Tokens:
+        tokens, attention = self.backend.run(windows.mel)
+        layers = self.request.layers
+        frame_rate = self.config.mel.frame_rate
+        kept = np.arange(windows.keep[0, 0], windows.keep[-1, 1])
+        return Tokens(
+            layers=layers,
+            class_token=np.stack([tokens[layer][:, 0] for layer in layers]),
+            sequence_tokens=np.stack([windows.kept(tokens[layer][:, 1:]) for layer in layers]),
+            time=kept / frame_rate,
+            window_start=windows.start / frame_rate,
+            attention=np.stack([attention[layer] for layer in layers]) if attention else None,
+        )
+
+    def header(self, dtype: str = "float32") -> Header:
+        """What a feature file written with this extractor says of itself."""
+        return Header(self.weights, self.config, self.request, self.backend, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted:
+    """What became of a file.
+
+    Attributes
+    ----------
+    duration : float
+        Length of what was decoded, s.
+    warnings : list of str
+    """
+
+    duration: float
+    warnings: list[str]
+
+
+def extract_file(
+    extractor: Extractor,
+    path: Path,
+    track: TrackWriter,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> Extracted:
+    """Extract one file into its place in a feature file.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    path : Path
+    track : TrackWriter
+    progress : callable
+        Called now and then with the seconds of audio done since the last call.
+
+    Raises
+    ------
+    AudioError
+        If there is no usable audio in it.
+    """
+    with AudioFile(path) as file:
+        done = 0.0
+        for tokens in extractor.stream(file.blocks(), file.sample_rate):
+            track.add(tokens)
+            progress(float(tokens.time[-1]) - done)
+            done = float(tokens.time[-1])
+        track.attributes = {
+            "source": printable(path),
+            "size": file.status.st_size,
+            "mtime_ns": file.status.st_mtime_ns,
+            "duration": file.duration,
+            "sample_rate": file.sample_rate,
+            "channels": file.channels,
+        }
+        return Extracted(file.duration, file.warnings)
+
+
+def _with_overlap(config: Config, seconds: float) -> Config:
+    most = (config.window.frames - 1) // 2
+    if not 0 <= seconds * config.mel.frame_rate <= most:
+        raise UsageError(
+            f"overlap {seconds} s; with windows of {config.window.frames} frames it must be "
+            f"from 0 to {most / config.mel.frame_rate:.3f} s"
+        )
+    overlap = round(seconds * config.mel.frame_rate)
+    return dataclasses.replace(config, window=dataclasses.replace(config.window, overlap=overlap))
+
+
+def _checked(audio: Array, sample_rate: int | None) -> tuple[Array, int]:
+    if sample_rate is None:
+        raise UsageError("an array needs its sample_rate, in Hz")
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise UsageError(f"sample_rate {sample_rate} Hz; {MIN_RATE} to {MAX_RATE} is accepted")
+    samples = np.asarray(audio)
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise UsageError(f"samples of {samples.dtype}; floating-point ones, -1 to 1, are needed")
+    if samples.ndim not in (1, 2) or not samples.size:
+        raise UsageError(f"samples of shape {samples.shape}; (n,) or (n, channels) is needed")
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise UsageError(f"samples of shape {samples.shape}; (n, channels) is needed: transpose it")
+    if not np.isfinite(samples).all():
+        raise AudioError("samples are not all finite")
+    return samples.reshape(len(samples), -1).astype(np.float32, copy=False), sample_rate
+
+
+def _never_empty(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Pass samples on, and raise if there were none: resampling can leave nothing of a few."""
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        yield block
+    if not samples:
+        raise AudioError("too short: less than one sample is left at the model's rate")
