@@ -1,0 +1,5 @@
+"""``python -m vit1dx``."""
+
+from .cli import main
+
+main()

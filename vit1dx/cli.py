@@ -1,0 +1,272 @@
+"""The command line: parses, calls, and says what came of it."""
+
+from __future__ import annotations
+
+import enum
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from . import __version__
+from .errors import SpaceError, UsageError, Vit1dxError, WriteError
+from .stop import SIGNALS, StopSignals
+
+if TYPE_CHECKING:
+    from .batch import Summary
+    from .collect import Source
+    from .extract import Extractor
+
+EXIT_SOME_FAILED, EXIT_USAGE, EXIT_NOTHING_DONE = 1, 2, 3
+
+ERROR_EXITS: dict[type[Vit1dxError], int] = {
+    WriteError: EXIT_SOME_FAILED,
+    SpaceError: EXIT_NOTHING_DONE,
+}
+
+EXIT_CODES = """
+Exit codes: 0 all files done; 1 some files failed, or the output could not be written to its end;
+2 wrong usage; 3 nothing to do, no room for it, or no file succeeded; 130 interrupted (SIGINT);
+143 terminated (SIGTERM).
+"""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="ViT-1D features of music: class tokens, sequence tokens and attention maps.",
+)
+
+
+class Attention(str, enum.Enum):
+    """Attention maps to keep."""
+
+    none = "none"
+    class_ = "class"
+    full = "full"
+
+
+class DType(str, enum.Enum):
+    """How numbers are stored."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+class BackendName(str, enum.Enum):
+    """What runs the model."""
+
+    auto = "auto"
+    onnx = "onnx"
+    torch = "torch"
+
+
+class Device(str, enum.Enum):
+    """Where the model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Precision(str, enum.Enum):
+    """Arithmetic of an exported model."""
+
+    fp32 = "fp32"
+    int8 = "int8"
+
+
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="W", help="Weights to use instead of the bundled ones."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON on stdout.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def extract(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT.h5", help="Feature file to write.")
+    ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders (searched for audio), files and globs.", show_default=False),
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="'all', 'last', or numbers such as 4,8 or 1-12; 0: the embedding.")
+    ] = "all",
+    attention: Annotated[
+        Attention,
+        typer.Option(help="Attention maps of those layers: the class token's rows, or all rows."),
+    ] = Attention.none,
+    overlap: Annotated[
+        float, typer.Option(metavar="S", help="Seconds of context on each side of a window.")
+    ] = 0.0,
+    dtype: Annotated[DType, typer.Option(help="How tokens and attention are stored.")] = (
+        DType.float32
+    ),
+    weights: WeightsOption = None,
+    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
+    device: Annotated[Device, typer.Option(help="Where it runs.")] = Device.auto,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="List of files, one a line or separated by NUL bytes."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Leave these out; may be repeated.")
+    ] = None,
+    follow_symlinks: Annotated[
+        bool, typer.Option("--follow-symlinks", help="Follow symbolic links out of a folder.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Extract tokens and attention of folders of music into one HDF5 file.
+
+    A file that cannot be used is reported, recorded in the output, and does not stop the others.
+    """
+    from .collect import collect, read_list
+    from .extract import Extractor
+    from .progress import native_messages_silenced
+    from .report import print_json, print_summary
+
+    if not paths and files_from is None:
+        raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
+    listed = [] if files_from is None else read_list(_read_all(files_from))
+    extractor = Extractor(layers, attention.value, overlap, weights, backend.value, device.value)
+    sources = collect(paths or [], listed, exclude or [], follow_symlinks)
+    if not sources:
+        _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
+    with native_messages_silenced():
+        summary = _run(extractor, sources, output, dtype.value, overwrite, quiet)
+    print_json(summary.to_dict()) if as_json else print_summary(summary)
+    raise typer.Exit(_exit_code(summary))
+
+
+@app.command("export-onnx")
+def export_onnx(
+    weights: WeightsOption = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="MODEL.onnx", help="Model to write.")
+    ] = Path("model.onnx"),
+    layers: Annotated[
+        str | None, typer.Option(help="Layers the model gives; 0 to the last by default.")
+    ] = None,
+    attention: Annotated[
+        Attention, typer.Option(help="Attention maps it gives of those layers.")
+    ] = Attention.full,
+    precision: Annotated[
+        Precision, typer.Option(help="int8 quantises the weights, and activations as they come.")
+    ] = Precision.fp32,
+    as_json: JsonOption = False,
+) -> None:
+    """Export weights to ONNX, and compare every output with PyTorch's (needs the extra 'torch')."""
+    from .report import print_json, print_table
+    from .request import parse_layers
+    from .weights import bundled, read_info
+
+    try:
+        from .export import export
+    except ImportError as error:
+        raise UsageError(f"export needs PyTorch ({error}); pip install 'vit1dx[torch]'") from None
+
+    source = weights or bundled(".safetensors")
+    wanted = None if layers is None else parse_layers(layers, read_info(source).config.model)
+    agreements = export(source, output, wanted, attention.value, precision.value)
+    if as_json:
+        print_json({"output": str(output), "outputs": [vars(a) for a in agreements]})
+    else:
+        rows = [[a.output, f"{a.max_error:.2e}", f"{a.cosine:.6f}"] for a in agreements]
+        print_table(["output", "max abs error", "min cosine similarity"], rows)
+        print(f"{output}: every output compared with PyTorch's")
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A feature file, ONNX model or weights file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a feature file, an ONNX model or a weights file holds."""
+    from .info import describe
+    from .report import flatten, print_json, print_table
+
+    values = describe(file)
+    if as_json:
+        print_json(values)
+    else:
+        print_table(["", ""], flatten(values))
+
+
+def main() -> None:
+    """Run the command line; an error that a user can cause is one line and an exit code."""
+    try:
+        app()
+    except Vit1dxError as error:
+        _fail(str(error), ERROR_EXITS.get(type(error), EXIT_USAGE))
+    except KeyboardInterrupt:
+        _fail(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        print(f"vit1dx {__version__}")
+        raise typer.Exit
+
+
+def _run(
+    extractor: Extractor,
+    sources: list[Source],
+    output: Path,
+    dtype: str,
+    overwrite: bool,
+    quiet: bool,
+) -> Summary:
+    from .batch import run
+    from .estimate import estimate_seconds, estimate_size, require_space
+    from .progress import reporting, stderr_console
+    from .report import show_start
+    from .store import FeatureWriter, require_writable
+
+    require_writable(output, overwrite)
+    header = extractor.header(dtype)
+    console = stderr_console()
+    expected = estimate_seconds(sources)
+    seconds = sum(expected.values())
+    size = estimate_size(seconds, len(sources), extractor.config, extractor.request, dtype)
+    require_space(output, size)
+    if not quiet:
+        show_start(console, extractor, len(sources), seconds, size, dtype)
+    with StopSignals() as signals, reporting(expected, console, quiet) as progress:
+        writer = FeatureWriter(output, header, overwrite)
+        return run(sources, extractor, writer, progress, signals.check)
+
+
+def _exit_code(summary: Summary) -> int:
+    if summary.stopped:
+        return next(128 + number for number, word in SIGNALS.items() if word == summary.stopped)
+    if not summary.done:
+        return EXIT_NOTHING_DONE
+    return EXIT_SOME_FAILED if summary.failures else 0
+
+
+def _read_all(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"list of files {name}: {error.strerror}") from None
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"vit1dx: {message}", file=sys.stderr)
+    raise SystemExit(code)

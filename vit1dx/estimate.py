@@ -1,0 +1,98 @@
+"""How much audio there is and how large its features will be, before anything is decoded."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .audio import probe_duration
+from .collect import Source
+from .config import Config
+from .errors import SpaceError
+from .request import Request
+
+#: Files whose headers are read; the others' durations follow from their sizes.
+PROBED_FILES = 200
+#: What HDF5 adds for a track.
+TRACK_BYTES = 3500
+#: Seconds a byte where no header at all could be read: an mp3's at 128 kbit/s.
+DEFAULT_SECONDS_PER_BYTE = 8 / 128_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """Expected bytes of a feature file, by part."""
+
+    tokens: int
+    attention: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.tokens + self.attention
+
+
+def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
+    """Expected duration of each file, s, by id.
+
+    Some headers, evenly spaced, are read; a file's duration follows from its size and from the
+    seconds a byte of the headers that were read of its extension.
+    """
+    step = max(1, len(sources) // PROBED_FILES)
+    known: dict[str, float] = {}
+    seconds: dict[str, float] = defaultdict(float)
+    sizes: dict[str, int] = defaultdict(int)
+    for source in sources[::step]:
+        # Not even opened where there is no size: a pipe would wait for its writer.
+        duration = probe_duration(source.path) if source.size else None
+        if duration is not None:
+            known[source.id] = duration
+            for key in (source.path.suffix.lower(), ""):
+                seconds[key] += duration
+                sizes[key] += source.size
+    rates = {key: seconds[key] / sizes[key] for key in seconds if sizes[key]}
+    usual = rates.get("", DEFAULT_SECONDS_PER_BYTE)
+    return {
+        source.id: known.get(source.id, source.size * rates.get(source.path.suffix.lower(), usual))
+        for source in sources
+    }
+
+
+def estimate_size(
+    seconds: float, tracks: int, config: Config, request: Request, dtype: str
+) -> Size:
+    """Expected size of the features of so many tracks, `seconds` long in all."""
+    frames = seconds * config.mel.frame_rate + tracks
+    windows = frames / config.window.step + tracks / 2
+    number = np.dtype(dtype).itemsize
+    row = len(request.layers) * number
+    tokens = row * config.model.dim * (frames + windows + tracks) + 8 * (frames + windows)
+    keys = 1 + config.window.frames
+    queries = {"none": 0, "class": 1, "full": keys}[request.attention]
+    attention = row * windows * config.model.heads * queries * keys
+    return Size(tokens=round(tokens) + TRACK_BYTES * tracks, attention=round(attention))
+
+
+def require_space(path: Path, size: Size) -> None:
+    """Raise `SpaceError` unless the disk that `path` is on has room for `size`."""
+    free = shutil.disk_usage(path.parent).free
+    if size.total > free:
+        raise SpaceError(
+            f"about {format_bytes(size.total)} needed (tokens {format_bytes(size.tokens)}, "
+            f"attention {format_bytes(size.attention)}) and {format_bytes(free)} free at "
+            f"{path.parent}; ask for fewer layers, less attention or --dtype float16"
+        )
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes for people: ``"1.5 GB"``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,65 @@
+"""What a feature file, an ONNX model or a weights file holds, as plain values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+from .reader import FeatureFile, open_features
+from .weights import SUFFIXES, read_info
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a file by its kind.
+
+    Returns
+    -------
+    dict
+        ``kind`` (``"features"``, ``"onnx"`` or ``"weights"``), ``path``, ``bytes``, and what a file
+        of that kind says.
+
+    Raises
+    ------
+    Vit1dxError
+        If there is no such file, or it is none of these.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"no file at {path}")
+    kind, values = _features(path) if path.suffix not in SUFFIXES else _weights(path)
+    return {"kind": kind, "path": str(path), "bytes": path.stat().st_size, **values}
+
+
+def _features(path: Path) -> tuple[str, dict[str, Any]]:
+    with open_features(path) as features:
+        return "features", {
+            **{key: value for key, value in features.attributes.items() if key != "config"},
+            **_contents(features),
+            "config": features.config,
+        }
+
+
+def _contents(features: FeatureFile) -> dict[str, Any]:
+    durations = [track.duration for track in features.values()]
+    return {
+        "layers": list(features.layers),
+        "tracks": len(durations),
+        "audio_hours": sum(durations) / 3600,
+        "failures": len(features.failures),
+    }
+
+
+def _weights(path: Path) -> tuple[str, dict[str, Any]]:
+    info = read_info(path)
+    return "onnx" if path.suffix == ".onnx" else "weights", {
+        "name": info.name,
+        "trained": info.trained,
+        "weights_sha256": info.sha256,
+        "precision": info.precision,
+        "layers": list(info.layers),
+        "attention": info.attention,
+        "attention_layers": list(info.attention_layers),
+        "config": info.config.to_dict(),
+    }

@@ -1,0 +1,89 @@
+"""What the command line prints: the start and the result of a run, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .batch import Summary
+from .estimate import Size, format_bytes
+from .extract import Extractor
+
+#: Failures listed at the end of a run; the feature file has all.
+SHOWN_FAILURES = 20
+
+
+def show_start(
+    console: Console, extractor: Extractor, files: int, seconds: float, size: Size, dtype: str
+) -> None:
+    """Say what is about to be done, and what the user should know before."""
+    backend, weights = extractor.backend, extractor.weights
+    lines = [
+        f"{files} files, about {seconds / 3600:.2f} h of audio; expected output "
+        f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
+        f"attention {format_bytes(size.attention)})",
+        f"{weights.name} ({weights.precision}) with {backend.name} {backend.version} "
+        f"on {backend.device}",
+    ]
+    if not weights.trained:
+        lines.append(
+            f"warning: the weights {weights.name} are untrained (seeded random): good for trying "
+            "vit1dx out, not for results"
+        )
+    if dtype == "float16":
+        lines.append(
+            "warning: xarray's netcdf4 engine crashes on float16; h5py and h5netcdf do not"
+        )
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)
+
+
+def print_summary(summary: Summary) -> None:
+    """Print what came of a run."""
+    console = Console(highlight=False)
+    for track_id, reason in summary.failures[:SHOWN_FAILURES]:
+        console.print(escape(f"failed: {track_id}: {reason}"), soft_wrap=True)
+    if len(summary.failures) > SHOWN_FAILURES:
+        more = len(summary.failures) - SHOWN_FAILURES
+        console.print(f"... and {more} more, listed in {summary.output} under /failures")
+    line = (
+        f"{summary.done} of {summary.files} files done, {len(summary.failures)} failed: "
+        f"{summary.audio_seconds / 3600:.2f} h of audio in {summary.wall_seconds:.1f} s, "
+        f"{summary.speed:.0f}x real time; {summary.output}, {format_bytes(summary.output_bytes)}"
+    )
+    if summary.stopped:
+        line = f"{summary.stopped}: {line}"
+    console.print(escape(line), soft_wrap=True)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print values as JSON."""
+    print(json.dumps(values, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as a table."""
+    table = Table(show_header=any(columns), box=None)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False).print(table)
+
+
+def flatten(values: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of dotted keys and values, for `print_table`."""
+    return [[key, text] for key, text in _flat(values)]
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", text) for inner, text in _flat(value))
+        else:
+            yield key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

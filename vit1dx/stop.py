@@ -1,0 +1,53 @@
+"""SIGINT and SIGTERM, taken note of and acted on where a run can stop without harm."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any
+
+#: What each signal does to a run, in a word.
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Stopped(Exception):
+    """A run was asked to stop; the message is the word for how."""
+
+
+class StopSignals:
+    """Takes note of the first signal; the second acts as if this were not here. A context manager.
+
+    Raising from a signal handler would do for most programs, but the exception can come up inside a
+    callback of HDF5's, where Python drops it.
+    """
+
+    def __init__(self) -> None:
+        self._received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal has come."""
+        if self._received is not None:
+            raise Stopped(SIGNALS[self._received])
+
+    def _take_note(self, number: int, frame: FrameType | None) -> None:
+        self._received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __enter__(self) -> StopSignals:
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        for number in SIGNALS:
+            signal.signal(number, self._take_note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._restore()
