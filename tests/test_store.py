@@ -86,7 +86,7 @@ def _require_equal(group: Any, expected: TrackTokens, dtype: str = "float32") ->
 
 @pytest.mark.parametrize("attention", ["none", "class", "full"])
 @pytest.mark.parametrize("frames", [FRAMES, 7])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_every_reader_finds_named_axes(tmp_path: Path, attention: str, frames: int) -> None:
     path = tmp_path / "f.h5"
     tokens = _tokens(1 if frames < FRAMES else 3, attention, frames=frames)

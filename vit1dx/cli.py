@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -41,43 +40,11 @@ app = typer.Typer(
 )
 
 
-class Attention(str, enum.Enum):
-    """Attention maps to keep."""
-
-    none = "none"
-    class_ = "class"
-    full = "full"
-
-
-class DType(str, enum.Enum):
-    """How numbers are stored."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
-class BackendName(str, enum.Enum):
-    """What runs the model."""
-
-    auto = "auto"
-    onnx = "onnx"
-    torch = "torch"
-
-
-class Device(str, enum.Enum):
-    """Where the model runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(str, enum.Enum):
-    """Arithmetic of an exported model."""
-
-    fp32 = "fp32"
-    int8 = "int8"
-
+Attention = Literal["none", "class", "full"]
+DType = Literal["float32", "float16"]
+BackendName = Literal["auto", "onnx", "torch"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "int8"]
 
 WeightsOption = Annotated[
     Path | None,
@@ -101,16 +68,14 @@ def extract(
     attention: Annotated[
         Attention,
         typer.Option(help="Attention maps of those layers: the class token's rows, or all rows."),
-    ] = Attention.none,
+    ] = "none",
     overlap: Annotated[
         float, typer.Option(metavar="S", help="Seconds of context on each side of a window.")
     ] = 0.0,
-    dtype: Annotated[DType, typer.Option(help="How tokens and attention are stored.")] = (
-        DType.float32
-    ),
+    dtype: Annotated[DType, typer.Option(help="How tokens and attention are stored.")] = "float32",
     weights: WeightsOption = None,
-    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = BackendName.auto,
-    device: Annotated[Device, typer.Option(help="Where it runs.")] = Device.auto,
+    backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = "auto",
+    device: Annotated[Device, typer.Option(help="Where it runs.")] = "auto",
     files_from: Annotated[
         str | None,
         typer.Option(metavar="FILE|-", help="List of files, one a line or separated by NUL bytes."),
@@ -139,12 +104,12 @@ def extract(
     if not paths and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else read_list(_read_all(files_from))
-    extractor = Extractor(layers, attention.value, overlap, weights, backend.value, device.value)
+    extractor = Extractor(layers, attention, overlap, weights, backend, device)
     sources = collect(paths or [], listed, exclude or [], follow_symlinks)
     if not sources:
         _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
     with native_messages_silenced():
-        summary = _run(extractor, sources, output, dtype.value, overwrite, quiet)
+        summary = _run(extractor, sources, output, dtype, overwrite, quiet)
     print_json(summary.to_dict()) if as_json else print_summary(summary)
     raise typer.Exit(_exit_code(summary))
 
@@ -160,10 +125,10 @@ def export_onnx(
     ] = None,
     attention: Annotated[
         Attention, typer.Option(help="Attention maps it gives of those layers.")
-    ] = Attention.full,
+    ] = "full",
     precision: Annotated[
         Precision, typer.Option(help="int8 quantises the weights, and activations as they come.")
-    ] = Precision.fp32,
+    ] = "fp32",
     as_json: JsonOption = False,
 ) -> None:
     """Export weights to ONNX, and compare every output with PyTorch's (needs the extra 'torch')."""
@@ -178,7 +143,7 @@ def export_onnx(
 
     source = weights or bundled(".safetensors")
     wanted = None if layers is None else parse_layers(layers, read_info(source).config.model)
-    agreements = export(source, output, wanted, attention.value, precision.value)
+    agreements = export(source, output, wanted, attention, precision)
     if as_json:
         print_json({"output": str(output), "outputs": [vars(a) for a in agreements]})
     else:
