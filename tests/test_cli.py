@@ -240,6 +240,15 @@ def test_an_output_that_is_there_needs_overwrite(cli: RunCli, songs: Path, tmp_p
     assert cli(*arguments, "--overwrite").returncode == 0
 
 
+def test_a_listed_folder_is_a_failure(cli: RunCli, songs: Path, tmp_path: Path) -> None:
+    listed = f"{songs}/a/x.wav\n.\n{songs}/b\n"
+    result = cli("extract", "--files-from", "-", "-o", "f.h5", "--layers", "1", stdin=listed)
+    assert result.returncode == 1
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert len(features) == 1
+        assert set(features.failures.values()) == {"not a regular file"}
+
+
 def test_nothing_succeeded(cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "x.mp3").touch()
     assert cli("extract", "x.mp3", "-o", "f.h5").returncode == 3

@@ -199,6 +199,13 @@ def test_a_track_that_fails_leaves_nothing(
     assert list(failures["id"].values) == ["a/bad.wav"]
 
 
+def test_any_reason_can_be_stored(tmp_path: Path) -> None:
+    with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
+        said = writer.fail("x.wav", "a\0b\nc \udce9")
+    assert said == r"a b c \udce9"
+    assert vit1dx.open(tmp_path / "f.h5").failures == {"x.wav": said}
+
+
 def test_what_was_finished_is_kept_when_a_run_ends_early(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), FeatureWriter(tmp_path / "f.h5", _header()) as writer:
         with writer.track("x.wav") as track:

@@ -128,8 +128,7 @@ def _one(
         raise
     except Exception as error:  # whatever one file does to a decoder, the others come next
         known = isinstance(error, AudioError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
-        writer.fail(source.id, reason)
+        reason = writer.fail(source.id, str(error) if known else f"{type(error).__name__}: {error}")
         summary.failures.append((source.id, reason))
         progress.failed(source, reason)
         return

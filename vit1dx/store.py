@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,11 @@ class FeatureWriter:
             writer.discard()
             raise
 
-    def fail(self, track_id: str, reason: str) -> None:
-        """Record that a file gave no track, and why."""
+    def fail(self, track_id: str, reason: str) -> str:
+        """Record that a file gave no track, and why; returns the reason as it is recorded."""
+        reason = _storable(reason)
         self._failures.append((track_id, reason))
+        return reason
 
     def close(self) -> None:
         """Write the failures and give the file its name.
@@ -213,13 +216,12 @@ class TrackWriter:
             array.add(getattr(tokens, name))
         if sum(array.held_bytes for array in self._arrays.values()) > HELD_BYTES:
             with _writing(self._tracks):
-                group = self._tracks.require_group(self._id)
                 for array in self._arrays.values():
-                    array.spill(group)
+                    array.spill(self._group)
 
     def finish(self) -> None:
         """Write what is held, then the attributes, ``complete`` last."""
-        group = self._tracks.require_group(self._id)
+        group = self._group
         data = {name: array.finish(group) for name, array in self._arrays.items()}
         mean = group.create_dataset("mean_token", data=self._mean.value.astype(self._dtype))
         scales = self._scales(group, data)
@@ -234,8 +236,13 @@ class TrackWriter:
 
     def discard(self) -> None:
         """Remove whatever was written."""
-        if self._id in self._tracks:
+        if "_group" in vars(self):
             del self._tracks[self._id]
+
+    @cached_property
+    def _group(self) -> h5py.Group:
+        """The track's group, made when there is something to write."""
+        return self._tracks.create_group(self._id)
 
     def _scales(self, group: h5py.Group, data: Mapping[str, h5py.Dataset]) -> dict[str, Any]:
         data["time"].make_scale("time")
@@ -334,6 +341,12 @@ def require_writable(path: Path, overwrite: bool) -> None:
         raise StoreError(f"no folder {path.parent} to write {path.name} into")
     if not os.access(path.parent, os.W_OK):
         raise StoreError(f"no permission to write into {path.parent}")
+
+
+def _storable(text: str) -> str:
+    """Text that HDF5 takes, on one line: without NUL or what is not UTF-8."""
+    words = " ".join(text.replace("\0", " ").split())
+    return words.encode("utf-8", "backslashreplace").decode()
 
 
 def _scale(group: h5py.Group, name: str, values: Array) -> h5py.Dataset:
