@@ -19,6 +19,8 @@ import soundfile
 import xarray
 
 import vit1dx
+from vit1dx.config import Config, ModelConfig
+from vit1dx.model import ViT1D, save
 from vit1dx.weights import bundled
 
 from .conftest import RunCli
@@ -165,11 +167,18 @@ def test_quiet_says_nothing_but_the_result(cli: RunCli, songs: Path) -> None:
     assert result.stdout.startswith("2 of 2 files done, 0 failed")
 
 
-def test_untrained_weights_are_warned_of_in_one_line(cli: RunCli, songs: Path) -> None:
-    result = cli("extract", songs, "-o", "f.h5", "--layers", "1")
+@pytest.mark.parametrize("trained", [False, True])
+def test_untrained_weights_are_warned_of_in_one_line(
+    cli: RunCli, songs: Path, tmp_path: Path, trained: bool
+) -> None:
+    model = ViT1D(Config(model=ModelConfig(depth=1, dim=24)))
+    save(model, tmp_path / "w.safetensors", "small", trained)
+    result = cli("extract", songs, "-o", "f.h5", "--weights", "w.safetensors")
+    assert result.returncode == 0
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
-    assert len(warnings) == 1
-    assert "untrained" in warnings[0]
+    assert len(warnings) == (0 if trained else 1)
+    assert trained or "small are untrained" in warnings[0]
+    assert vit1dx.open(tmp_path / "f.h5").attributes["model_trained"] == trained
 
 
 def test_float16_is_stored_and_warned_of(cli: RunCli, songs: Path, tmp_path: Path) -> None:
