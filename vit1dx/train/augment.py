@@ -1,0 +1,248 @@
+"""Alterations that leave the music what it is: level, tone, noise, room, band, speed, mixture.
+
+They are drawn for a whole batch at once and applied to all of it at once; most of them act on power
+spectra, on the way to the mel frames, where they cost next to nothing. Energy is added there
+without phase: noise as an exponential spectrum, late reverberation as an exponentially decaying sum
+of earlier frames (Lebart et al., "A new method based on spectral subtraction for speech
+dereverberation", 2001).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..arrays import Array
+from ..config import MelConfig
+
+TONE_POINTS = 7  # gains of the equaliser, evenly spaced on a logarithmic axis of frequency
+_NOISE_ROWS = 1024  # spectra of noise kept to draw from
+_NOISE_SEED = 20260101
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far each alteration goes; those with a chance leave the other segments alone.
+
+    Attributes
+    ----------
+    speed : float
+        Greatest change of speed (pitch and tempo together), as a share.
+    gain, tone, tilt : float
+        Greatest change of level, of one point of the equaliser, and of level from the lowest to
+        the highest frequency, dB either way.
+    mix_chance, mix_level : float, (float, float)
+        Another segment mixed in, at a level relative to its own, dB.
+    noise_chance, noise_level, noise_slope : float, (float, float), (float, float)
+        Noise, dB relative to the segment's mean power, of power falling as frequency to the slope.
+    reverb_chance, reverb_level, reverb_time : float, (float, float), (float, float)
+        Late reverberation: energy relative to the direct sound's, dB, and time to fall by 60 dB, s.
+    low_chance, low_cut, high_chance, high_cut : float, (float, float), ...
+        Band limits, Hz.
+    codec_chance, codec_floor : float, (float, float)
+        Bins so far below the loudest of their frame are dropped, as codecs do, dB.
+    """
+
+    speed: float = 0.012
+    gain: float = 10.0
+    tone: float = 4.0
+    tilt: float = 8.0
+    mix_chance: float = 0.2
+    mix_level: tuple[float, float] = (-30.0, -10.0)
+    noise_chance: float = 0.3
+    noise_level: tuple[float, float] = (-45.0, -12.0)
+    noise_slope: tuple[float, float] = (0.0, 2.0)
+    reverb_chance: float = 0.3
+    reverb_level: tuple[float, float] = (-25.0, -3.0)
+    reverb_time: tuple[float, float] = (0.3, 2.0)
+    low_chance: float = 0.15
+    low_cut: tuple[float, float] = (40.0, 250.0)
+    high_chance: float = 0.25
+    high_cut: tuple[float, float] = (2500.0, 7800.0)
+    codec_chance: float = 0.2
+    codec_floor: tuple[float, float] = (-70.0, -35.0)
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What was drawn for n segments: (n,) float32 arrays, but (n, TONE_POINTS) `tone`.
+
+    Attributes
+    ----------
+    speed, mix : arrays
+        Factor of speed; amplitude of the segment mixed in, 0 for none.
+    gain, tone : arrays
+        dB.
+    noise, slope, noise_row : arrays
+        Power relative to the segment's, 0 for none; slope; first row of the table of noise.
+    reverb, decay : arrays
+        Energy relative to the direct sound's, 0 for none; time to fall by 60 dB, s.
+    low, high : arrays
+        Limits of the band, Hz.
+    codec : array
+        Power relative to the loudest bin below which bins are dropped, 0 for none.
+    """
+
+    speed: Array
+    mix: Array
+    gain: Array
+    tone: Array
+    noise: Array
+    slope: Array
+    noise_row: Array
+    reverb: Array
+    decay: Array
+    low: Array
+    high: Array
+    codec: Array
+
+    def __getitem__(self, rows: slice) -> Knobs:
+        return Knobs(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+def draw_knobs(rng: np.random.Generator, n: int, ranges: Ranges) -> Knobs:
+    """Draw the alterations of n segments."""
+    r = ranges
+    drawn = {
+        "speed": 1 + _between(rng, n, (-r.speed, r.speed)),
+        "mix": _power(_between(rng, n, r.mix_level) / 2) * _chance(rng, n, r.mix_chance),
+        "gain": _between(rng, n, (-r.gain, r.gain)),
+        "tone": _tone(rng, n, r),
+        "noise": _power(_between(rng, n, r.noise_level)) * _chance(rng, n, r.noise_chance),
+        "slope": _between(rng, n, r.noise_slope),
+        "noise_row": rng.integers(_NOISE_ROWS, size=n),
+        "reverb": _power(_between(rng, n, r.reverb_level)) * _chance(rng, n, r.reverb_chance),
+        "decay": _between(rng, n, r.reverb_time),
+        "low": _between(rng, n, r.low_cut) * _chance(rng, n, r.low_chance),
+        "high": np.where(_chance(rng, n, r.high_chance), _between(rng, n, r.high_cut), np.inf),
+        "codec": _power(_between(rng, n, r.codec_floor)) * _chance(rng, n, r.codec_chance),
+    }
+    return Knobs(**{name: np.asarray(values, np.float32) for name, values in drawn.items()})
+
+
+def neutral_knobs(n: int) -> Knobs:
+    """Knobs that alter nothing."""
+    still = Ranges(
+        speed=0, gain=0, tone=0, tilt=0, mix_chance=0, noise_chance=0, reverb_chance=0, low_chance=0,
+        high_chance=0, codec_chance=0,
+    )  # fmt: skip
+    return draw_knobs(np.random.default_rng(0), n, still)
+
+
+def _between(rng: np.random.Generator, n: int, limits: tuple[float, float]) -> Array:
+    return rng.uniform(*limits, size=n)
+
+
+def _chance(rng: np.random.Generator, n: int, chance: float) -> Array:
+    return rng.random(n) < chance
+
+
+def _power(decibels: Array) -> Array:
+    return 10 ** (decibels / 10)
+
+
+def _tone(rng: np.random.Generator, n: int, ranges: Ranges) -> Array:
+    points = rng.uniform(-ranges.tone, ranges.tone, size=(n, TONE_POINTS))
+    tilt = rng.uniform(-ranges.tilt, ranges.tilt, size=(n, 1))
+    return points + tilt * np.linspace(-0.5, 0.5, TONE_POINTS)
+
+
+class Augment:
+    """Applies knobs to batches.
+
+    Parameters
+    ----------
+    config : MelConfig
+        Rate and transform.
+    device : torch.device
+    """
+
+    def __init__(self, config: MelConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self._hz = torch.linspace(0, config.sample_rate / 2, 1 + config.n_fft // 2, device=device)
+        self._tone_basis = _tone_basis(self._hz)
+        # One table for all: rows from anywhere in it serve as well as fresh noise.
+        table = np.random.default_rng(_NOISE_SEED).exponential(size=(_NOISE_ROWS, len(self._hz)))
+        self._noise = torch.from_numpy(table.astype(np.float32)).to(device)
+
+    def waves(self, waves: Tensor, others: Tensor, knobs: Knobs, n_samples: int) -> Tensor:
+        """Mix `others` into waves, both (n, samples), then change speed, to (n, n_samples)."""
+        if knobs.mix.any():
+            waves = waves + self._column(knobs.mix)[:, 0] * others
+        if (knobs.speed == 1).all():
+            return waves[:, :n_samples]
+        return _at_speed(waves, self._column(knobs.speed)[:, 0], n_samples)
+
+    def power(self, power: Tensor, knobs: Knobs) -> Tensor:
+        """Everything else, on power spectra (n, time, bins)."""
+        level = power.mean(dim=(1, 2), keepdim=True)
+        power = power * self._response(knobs)
+        power = self._reverberated(power, knobs)
+        power = self._noisy(power, knobs, level)
+        power = self._coded(power, knobs)
+        return power * self._column(_power(knobs.gain))
+
+    def _column(self, values: Array) -> Tensor:
+        """(n,) values as (n, 1, 1)."""
+        return torch.from_numpy(np.asarray(values, np.float32)).to(self.device)[:, None, None]
+
+    def _response(self, knobs: Knobs) -> Tensor:
+        """Power gain by segment and bin, (n, 1, bins)."""
+        tone = torch.from_numpy(knobs.tone).to(self.device) @ self._tone_basis
+        inside = (self._hz >= self._column(knobs.low)) & (self._hz <= self._column(knobs.high))
+        return torch.pow(10, tone / 10)[:, None] * inside
+
+    def _reverberated(self, power: Tensor, knobs: Knobs) -> Tensor:
+        rows = np.flatnonzero(knobs.reverb)
+        if not len(rows):
+            return power
+        tails = self._tails(knobs[rows], power.shape[1])
+        power[rows] += tails @ power[rows]
+        return power
+
+    def _tails(self, knobs: Knobs, n_frames: int) -> Tensor:
+        """What each frame adds to each later one, (n, to, from), of `reverb` energy in all."""
+        frames = torch.arange(n_frames, device=self.device)
+        behind = (frames[:, None] - frames).float()
+        by_frame = 10 ** (-6 / (knobs.decay * self.config.frame_rate))
+        tail = self._column(by_frame) ** behind.clamp_min(1) * (behind > 0)
+        return tail * self._column(knobs.reverb * (1 - by_frame) / by_frame)
+
+    def _noisy(self, power: Tensor, knobs: Knobs, level: Tensor) -> Tensor:
+        rows = np.flatnonzero(knobs.noise)
+        if not len(rows):
+            return power
+        shape = self._hz.clamp_min(50.0) ** -self._column(knobs.slope[rows])
+        shape = shape / shape.mean(dim=2, keepdim=True)
+        first = torch.from_numpy(knobs.noise_row[rows].astype(np.int64)).to(self.device)
+        frames = torch.arange(power.shape[1], device=self.device)
+        noise = self._noise[(first[:, None] + frames) % _NOISE_ROWS]
+        power[rows] += noise * shape * self._column(knobs.noise[rows]) * level[rows]
+        return power
+
+    def _coded(self, power: Tensor, knobs: Knobs) -> Tensor:
+        rows = np.flatnonzero(knobs.codec)
+        if not len(rows):
+            return power
+        kept = power[rows]
+        least = kept.amax(dim=2, keepdim=True) * self._column(knobs.codec[rows])
+        power[rows] = kept * (kept >= least)
+        return power
+
+
+def _tone_basis(hz: Tensor) -> Tensor:
+    """Linear interpolation from the equaliser's points to bins, (TONE_POINTS, bins)."""
+    place = (torch.log2(hz.clamp_min(60.0) / 60.0) / torch.log2(hz[-1] / 60.0)) * (TONE_POINTS - 1)
+    points = torch.arange(TONE_POINTS, device=hz.device)
+    return (1 - (place - points[:, None]).abs()).clamp_min(0)
+
+
+def _at_speed(waves: Tensor, speed: Tensor, n_samples: int) -> Tensor:
+    """Waves read at `speed` (n, 1), by linear interpolation."""
+    place = torch.arange(n_samples, device=waves.device) * speed
+    before = place.long().clamp_max(waves.shape[1] - 2)
+    weight = place - before
+    return torch.lerp(waves.gather(1, before), waves.gather(1, before + 1), weight)

@@ -1,0 +1,113 @@
+"""Several processes training one model, as torchrun starts them; one process is a rank alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+
+from ..errors import BackendError, UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together.
+
+    Attributes
+    ----------
+    rank, world : int
+    device : torch.device
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def slice_of(self, n: int) -> slice:
+        """This rank's part of n things, the same number for each rank."""
+        if n % self.world:
+            raise UsageError(
+                f"a batch of {n} over {self.world} ranks; it must be a multiple of them"
+            )
+        part = n // self.world
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows of all ranks in their order; gradients reach this rank's own.
+
+        Every rank then computes the same loss of all rows, so that the gradients which `sum_gradients`
+        adds up are those of that one loss.
+        """
+        if self.world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        distributed.all_gather(parts, rows.detach().contiguous())
+        parts[self.rank] = rows
+        return torch.cat(parts)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients of all ranks, as one message."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        joined = torch.cat([gradient.ravel() for gradient in gradients])
+        distributed.all_reduce(joined)
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, total in zip(gradients, joined.split(sizes)):
+            gradient.copy_(total.view_as(gradient))
+
+    def agree(self, value: float) -> float:
+        """The leading rank's value, on every rank."""
+        if self.world == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.broadcast(shared, 0)
+        return float(shared)
+
+    def wait(self) -> None:
+        """Wait until every rank has come this far."""
+        self.agree(0.0)
+
+
+def join_ranks(device: str = "auto") -> Ranks:
+    """Join the processes that torchrun started, by gloo on processors and NCCL on GPUs.
+
+    Raises
+    ------
+    BackendError
+        If the device asked for is not there.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = _device(device)
+    if world > 1 and not distributed.is_initialized():
+        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Ranks(rank, world, chosen)
+
+
+def leave_ranks() -> None:
+    """Part from the other processes."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    if name not in DEVICES:
+        raise UsageError(f"device {name!r}; known are {', '.join(DEVICES)}")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise BackendError("device cuda: PyTorch sees no CUDA device here; --device cpu would do")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device

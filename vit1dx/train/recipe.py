@@ -1,0 +1,93 @@
+"""What a training run does: everything that changes its result, in one serialisable place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import UsageError
+
+PRECISIONS = ("bf16", "fp32")
+_SHARES = ("aligned", "shared_timbre")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run.
+
+    Attributes
+    ----------
+    steps : int or None
+        Length of the run; None where `minutes` says it.
+    minutes : float or None
+        Length of the run in minutes of wall-clock time, resumed ones together.
+    batch : int
+        Positive pairs in a step, over all ranks; each is two segments.
+    seconds : float
+        Length of a segment.
+    learning_rate, weight_decay, clip : float
+        AdamW's peak rate and decay, and the gradient norm that it is clipped to.
+    warmup : int
+        Steps in which the rate rises; it then falls as a cosine, to 0 at the end of the run.
+    temperature : float
+        Of NT-Xent.
+    aligned : float
+        Share of the steps whose positives are the same time in two aligned renditions, where there
+        are any (`--groups`); in the other steps, they are two segments of one track.
+    shared_timbre : float
+        Share of the steps whose tracks share one timbre as far as possible, so that what is played
+        must tell them apart and not what it is played on.
+    siblings : int
+        Pairs of each song in a step with aligned positives: negatives of one song and one sound.
+    augment : bool
+        Whether segments are altered at random.
+    precision : str
+        "bf16" (autocast) or "fp32".
+    seed : int
+        Of everything drawn.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 64
+    seconds: float = 4.0
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    warmup: int = 300
+    temperature: float = 0.1
+    aligned: float = 0.6
+    shared_timbre: float = 0.7
+    siblings: int = 2
+    augment: bool = True
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise UsageError(
+                f"--steps {self.steps} and --minutes {self.minutes}; one of the two is needed"
+            )
+        positive = ("batch", "seconds", "learning_rate", "clip", "temperature", "siblings")
+        for name in (*positive, "steps", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"{name} is {value}; it must be above 0")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.batch < 2:
+            raise UsageError(f"a batch of {self.batch} pair; at least 2 are needed for negatives")
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"precision {self.precision!r}; known are {', '.join(PRECISIONS)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values, as checkpoints carry it."""
+        return dataclasses.asdict(self)
+
+    def rate_at(self, step: int, progress: float) -> float:
+        """Learning rate of a step, `progress` being the share of the run that lies behind it."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
