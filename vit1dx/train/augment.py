@@ -9,7 +9,8 @@ dereverberation", 2001).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ class Knobs:
     high: Array
     codec: Array
 
-    def __getitem__(self, rows: slice) -> Knobs:
+    def __getitem__(self, rows: slice | Array) -> Knobs:
         return Knobs(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
@@ -125,11 +126,9 @@ def draw_knobs(rng: np.random.Generator, n: int, ranges: Ranges) -> Knobs:
 
 def neutral_knobs(n: int) -> Knobs:
     """Knobs that alter nothing."""
-    still = Ranges(
-        speed=0, gain=0, tone=0, tilt=0, mix_chance=0, noise_chance=0, reverb_chance=0, low_chance=0,
-        high_chance=0, codec_chance=0,
-    )  # fmt: skip
-    return draw_knobs(np.random.default_rng(0), n, still)
+    amounts = [field.name for field in fields(Ranges) if isinstance(field.default, float)]
+    nothing: dict[str, Any] = dict.fromkeys(amounts, 0.0)
+    return draw_knobs(np.random.default_rng(0), n, replace(Ranges(), **nothing))
 
 
 def _between(rng: np.random.Generator, n: int, limits: tuple[float, float]) -> Array:

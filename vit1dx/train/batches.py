@@ -1,4 +1,4 @@
-"""From drawn pairs to log-mel frames on the device: the two stages that a training step waits for."""
+"""From drawn pairs to log-mel frames on the device, which is what a training step begins with."""
 
 from __future__ import annotations
 

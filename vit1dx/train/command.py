@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import BackendError, UsageError, Vit1dxError
+from .cache import CachedTrack
 from .recipe import Recipe
 
 if TYPE_CHECKING:
-    from . import loop
+    from .loop import Events, Summary
+    from .run import Progress as Now
 
 _DEFAULT = Recipe(steps=1)
 _RECIPE, _RUN = "Recipe", "Run"
@@ -57,6 +59,12 @@ def train(
             rich_help_panel=_RECIPE,
         ),
     ] = _DEFAULT.shared_timbre,
+    jitter: Annotated[
+        float,
+        typer.Option(
+            help="Shift of aligned positives, as a share of a segment.", rich_help_panel=_RECIPE
+        ),
+    ] = _DEFAULT.jitter,
     siblings: Annotated[
         int, typer.Option(help="Aligned pairs of one song in a step.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.siblings,
@@ -100,16 +108,17 @@ def train(
         temperature=temperature,
         aligned=aligned,
         shared_timbre=shared_timbre,
+        jitter=jitter,
         siblings=siblings,
         augment=augment,
         precision=precision,
         seed=seed,
     )
     _require(output, init, resume)
-    from . import loop
+    from .loop import train as run
 
     with Report() as report:
-        summary = loop.train(
+        run(
             audio,
             output,
             recipe,
@@ -120,9 +129,8 @@ def train(
             device=device,
             validate_every=validate_every,
             workers=workers,
-            events=report.events(loop),
+            events=report.events(),
         )
-    report.close(summary)
 
 
 def _require(output: Path, init: Path | None, resume: bool) -> None:
@@ -154,42 +162,48 @@ class Report:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def events(self, loop_module: object) -> loop.Events:
+    def events(self) -> Events:
         """What the loop is to call."""
-        from . import loop
+        from .loop import Events
 
-        return loop.Events(
+        return Events(
             decoding=lambda total: self._bar.update(self._task, total=total),
             decoded=self._decoded,
             started=self._started,
             progress=self._progress,
+            finished=self._finished,
         )
 
-    def _decoded(self, track: loop.CachedTrack) -> None:
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _finished(self, summary: Summary) -> None:
+        if self._failed:
+            self._print(f"{self._failed} files could not be decoded")
+        if summary.last is None:
+            self._print("nothing left to do: the run was complete")
+            return
+        self._print(f"best weights: {summary.weights}{_retrieving(summary.retrieval)}")
+
+    def _decoded(self, track: CachedTrack) -> None:
         self._bar.advance(self._task)
         if track.reason:
             self._failed += 1
-            self._console.print(f"{track.path}: {track.reason}", markup=False, highlight=False)
+            self._print(f"{track.path}: {track.reason}")
 
     def _started(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._print(line)
         self._bar.update(self._task, total=1.0, completed=0.0)
 
-    def _progress(self, now: loop.Progress) -> None:
+    def _progress(self, now: Now) -> None:
         text = f"step {now.step}, loss {now.loss:.3f}, {now.speed:.0f} segments/s"
         self._bar.update(self._task, description=text, completed=now.done)
         if now.retrieval is not None:
-            line = f"{text}, held-out retrieval {now.retrieval:.1%}, {now.minutes:.1f} min"
-            self._console.print(line, markup=False, highlight=False)
+            self._print(f"{text}{_retrieving(now.retrieval)}, {now.minutes:.1f} min")
 
-    def close(self, summary: loop.Summary) -> None:
-        """Say what the run came to."""
-        if summary.last is None:
-            self._console.print("nothing left to do: the run was complete")
-            return
-        if self._failed:
-            self._console.print(f"{self._failed} files could not be decoded")
-        self._console.print(f"best weights: {summary.weights}", markup=False, highlight=False)
+
+def _retrieving(share: float | None) -> str:
+    return "" if share is None else f", held-out retrieval {share:.1%}"
 
 
 def main() -> None:
@@ -199,5 +213,7 @@ def main() -> None:
     try:
         app()
     except Vit1dxError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
+        Console(stderr=True).print(
+            f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True
+        )
         raise SystemExit(2) from None

@@ -48,9 +48,15 @@ class Tracks:
         return Tracks(*(column[rows] for column in self._columns()))
 
     @property
+    def accompanied(self) -> Array:
+        """Whether another one runs in time with each, (n,) bool."""
+        _, group, sizes = np.unique(self.aligned, return_inverse=True, return_counts=True)
+        return sizes[group] > 1
+
+    @property
     def has_aligned(self) -> bool:
         """Whether any two run in time with each other."""
-        return len(np.unique(self.aligned)) < len(self)
+        return bool(self.accompanied.any())
 
     def _columns(self) -> tuple[Array, ...]:
         return self.start, self.length, self.song, self.aligned, self.timbre
@@ -103,7 +109,7 @@ def _group(path: Path, number: int, line: str) -> tuple[str, dict[str, Any]]:
         return str((path.parent / row["audio"]).resolve()), row
     except (ValueError, KeyError, TypeError):
         raise UsageError(
-            f'{path}, line {number}: {line[:60]!r}; an object such as {{"audio": "a.flac"}} is needed'
+            f"{path}, line {number}: {line[:60]!r}; an object with the key audio is needed"
         ) from None
 
 
@@ -145,7 +151,8 @@ def _drawn_for_validation(names: list[str]) -> Array:
 
 def _tracks(rows: list[tuple[CachedTrack, dict[str, Any]]], names: list[str]) -> Tracks:
     aligned = [
-        (name, row.get("aligned_group", track.path)) for name, (track, row) in zip(names, rows)
+        (name, row.get("aligned_group", track.path))
+        for name, (track, row) in zip(names, rows, strict=True)
     ]
     timbres = [row.get("ensemble") for _, row in rows]
     return Tracks(
@@ -188,8 +195,7 @@ class PairSampler:
         enough = tracks.length >= max(2, recipe.siblings) * n_samples
         self.tracks = tracks[np.flatnonzero(enough)]
         self._group_of = _members(self.tracks.aligned)
-        sizes = np.bincount(self.tracks.aligned)[self.tracks.aligned] if len(self.tracks) else []
-        self._accompanied = np.flatnonzero(np.asarray(sizes) > 1)
+        self._accompanied = np.flatnonzero(self.tracks.accompanied)
         if recipe.aligned < 1 or not self.has_aligned:
             self._require_songs(np.arange(len(self.tracks)), recipe.batch, "")
         if self.has_aligned:
@@ -209,15 +215,20 @@ class PairSampler:
         return Pairs(start, self._anywhere(rng, start.shape))
 
     def _aligned(self, rng: np.random.Generator) -> Array:
-        """Two renditions at one time, (batch, 2), several times of each song."""
+        """Two renditions at about one time, (batch, 2), several times of each song."""
         siblings, batch = self.recipe.siblings, self.recipe.batch
         tracks = self._choose(self._accompanied, -(-batch // siblings), rng)
         others = np.array([self._other(track, rng) for track in tracks])
         lengths = np.minimum(self.tracks.length[tracks], self.tracks.length[others])
         offsets = disjoint_offsets(lengths, siblings, self.n_samples, rng)
         first = self.tracks.start[tracks][:, None] + offsets
-        second = self.tracks.start[others][:, None] + offsets
+        second = self.tracks.start[others][:, None] + self._shifted(offsets, lengths, rng)
         return np.stack([first.ravel(), second.ravel()], axis=1)[:batch]
+
+    def _shifted(self, offsets: Array, lengths: Array, rng: np.random.Generator) -> Array:
+        reach = self.recipe.jitter * self.n_samples
+        shift = reach * (2 * rng.random(offsets.shape) - 1)
+        return np.clip(offsets + shift.astype(np.int64), 0, (lengths - self.n_samples)[:, None])
 
     def _elsewhere(self, rng: np.random.Generator) -> Array:
         """Two disjoint segments of one track, (batch, 2), and of each song once."""
@@ -256,7 +267,7 @@ class PairSampler:
 
 
 def disjoint_offsets(lengths: Array, count: int, n_samples: int, rng: np.random.Generator) -> Array:
-    """Starts of `count` segments that do not overlap, in random order, (n, count) for (n,) lengths."""
+    """Starts of `count` segments that do not overlap, in random order: (n, count) for n lengths."""
     slack = (lengths - count * n_samples)[:, None] + 1
     places = np.sort(rng.random((len(lengths), count)) * slack, axis=1).astype(np.int64)
     return rng.permuted(places + np.arange(count) * n_samples, axis=1)
@@ -270,4 +281,4 @@ def read_segments(samples: Array, start: Array, n_samples: int) -> Array:
 def _members(codes: Array) -> dict[int, Array]:
     order = np.argsort(codes, kind="stable")
     names, first = np.unique(codes[order], return_index=True)
-    return dict(zip(names.tolist(), np.split(order, first[1:])))
+    return dict(zip(names.tolist(), np.split(order, first[1:]), strict=True))

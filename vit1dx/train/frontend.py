@@ -14,10 +14,14 @@ from ..mel import mel_filters
 from .cache import FULL_SCALE
 
 
+def n_frames_of(config: MelConfig, seconds: float) -> int:
+    """Whole frames of a segment of `seconds`, one at least."""
+    return max(1, int(seconds * config.frame_rate))
+
+
 def n_samples_of(config: MelConfig, seconds: float) -> int:
-    """Samples that `seconds` of whole frames stand on."""
-    frames = max(1, int(seconds * config.frame_rate))
-    return (frames - 1) * config.hop_length + config.n_fft
+    """Samples that those frames stand on."""
+    return (n_frames_of(config, seconds) - 1) * config.hop_length + config.n_fft
 
 
 class BatchMel(nn.Module):

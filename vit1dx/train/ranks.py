@@ -16,7 +16,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together.
+    """A process among those that train together.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Ranks:
         return self.rank == 0
 
     def slice_of(self, n: int) -> slice:
-        """This rank's part of n things, the same number for each rank."""
+        """The rank's part of n things, the same number for each rank."""
         if n % self.world:
             raise UsageError(
                 f"a batch of {n} over {self.world} ranks; it must be a multiple of them"
@@ -45,8 +45,8 @@ class Ranks:
     def gather(self, rows: Tensor) -> Tensor:
         """Rows of all ranks in their order; gradients reach this rank's own.
 
-        Every rank then computes the same loss of all rows, so that the gradients which `sum_gradients`
-        adds up are those of that one loss.
+        Every rank then computes the same loss of all rows, so that the gradients that
+        `sum_gradients` adds up are those of that one loss.
         """
         if self.world == 1:
             return rows
@@ -63,7 +63,7 @@ class Ranks:
         joined = torch.cat([gradient.ravel() for gradient in gradients])
         distributed.all_reduce(joined)
         sizes = [gradient.numel() for gradient in gradients]
-        for gradient, total in zip(gradients, joined.split(sizes)):
+        for gradient, total in zip(gradients, torch.split(joined, sizes), strict=True):
             gradient.copy_(total.view_as(gradient))
 
     def agree(self, value: float) -> float:

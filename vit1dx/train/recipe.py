@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 
 PRECISIONS = ("bf16", "fp32")
-_SHARES = ("aligned", "shared_timbre")
+_SHARES = ("aligned", "shared_timbre", "jitter")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Recipe:
     shared_timbre : float
         Share of the steps whose tracks share one timbre as far as possible, so that what is played
         must tell them apart and not what it is played on.
+    jitter : float
+        Greatest shift in time between aligned positives, as a share of a segment: with none, the
+        exact times of onsets are enough to tell which belong together.
     siblings : int
         Pairs of each song in a step with aligned positives: negatives of one song and one sound.
     augment : bool
@@ -60,6 +63,7 @@ class Recipe:
     temperature: float = 0.1
     aligned: float = 0.6
     shared_timbre: float = 0.7
+    jitter: float = 0.0
     siblings: int = 2
     augment: bool = True
     precision: str = "bf16"
