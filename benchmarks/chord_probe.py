@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.corpus_labels import read_labels
+from benchmarks.corpus.labels import read_labels
 from vit1dx.audio import AudioFile, mono_at_rate
 from vit1dx.config import Config
 from vit1dx.mel import LogMel
-from vit1dx.model import ViT1D
-from vit1dx.train.weights import load_encoder
+from vit1dx.model import ViT1D, load
 
 CLASSES = 25  # 12 major, 12 minor, none
 EXCLUDED = -1
@@ -142,7 +141,7 @@ def _regression(features: Tensor, classes: Tensor, penalty: float) -> Tensor:
         torch.autograd.backward(value)
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type, no-untyped-call]
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
     return weights.detach()
 
 
@@ -179,7 +178,7 @@ def main() -> None:
     encoder = None
     if options.weights:
         untrained = options.weights.name == "untrained"
-        encoder = ViT1D() if untrained else load_encoder(options.weights)
+        encoder = ViT1D() if untrained else load(options.weights)
     layers = [int(layer) for layer in options.layers.split(",")]
     found = scores(options.corpus, encoder, layers, options.window, options.soundfont)
     print(" | ".join(f"{name}: {score:.1%}" for name, score in found.items()))

@@ -23,7 +23,7 @@ from vit1dx.arrays import Array  # noqa: E402
 from vit1dx.config import Config, MelConfig, ModelConfig  # noqa: E402
 from vit1dx.errors import UsageError, WeightsError  # noqa: E402
 from vit1dx.mel import LogMel  # noqa: E402
-from vit1dx.model import ViT1D  # noqa: E402
+from vit1dx.model import ViT1D, load, save  # noqa: E402
 from vit1dx.train.augment import Augment, Ranges, draw_knobs, neutral_knobs  # noqa: E402
 from vit1dx.train.cache import SAMPLES, AudioCache, find_audio  # noqa: E402
 from vit1dx.train.data import PairSampler, Tracks, read_groups, split_tracks  # noqa: E402
@@ -31,7 +31,6 @@ from vit1dx.train.frontend import BatchMel, n_samples_of  # noqa: E402
 from vit1dx.train.loop import train  # noqa: E402
 from vit1dx.train.loss import nt_xent, retrieval_accuracy  # noqa: E402
 from vit1dx.train.recipe import Recipe  # noqa: E402
-from vit1dx.train.weights import load_encoder, save_weights  # noqa: E402
 
 RATE = 16000
 SECONDS = 6.0
@@ -75,7 +74,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a small encoder to begin from."""
     path = tmp_path_factory.mktemp("small") / "small.safetensors"
     torch.manual_seed(1)
-    save_weights(path, ViT1D(SMALL), "small", {})
+    save(ViT1D(SMALL), path, "small", trained=False)
     return path
 
 
@@ -309,7 +308,7 @@ def test_training_learns_a_handful_of_tracks(music: Path, small: Path, tmp_path:
     accuracy = [float(row["accuracy"]) for row in rows]
     assert np.mean(accuracy[-20:]) > np.mean(accuracy[:20]) + 0.1
     assert summary.retrieval == max(float(row["retrieval"]) for row in rows if row["retrieval"])
-    encoder = load_encoder(output)
+    encoder = load(output)
     assert encoder.config.window.frames == 31
     assert encoder.config.model == SMALL.model
 
@@ -370,7 +369,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(WeightsError, match=r"w\.safetensors"):
-        load_encoder(path)
+        load(path)
 
 
 # --- the command
@@ -378,7 +377,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def call(*arguments: str | Path, ranks: int = 1) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "vit1dx.train"]
+    command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "vit1dx", "train"]
     return subprocess.run(
         [*command, *map(str, arguments)],
         capture_output=True,
@@ -401,7 +400,7 @@ def test_two_ranks_are_one_process_on_the_whole_batch(
     done = call(music, *places, *options.split(), ranks=2)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
-    ours, theirs = load_encoder(two).state_dict(), load_encoder(one).state_dict()
+    ours, theirs = load(two).state_dict(), load(one).state_dict()
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], atol=2e-3, rtol=1e-2)
 
@@ -414,11 +413,11 @@ def test_command_trains_and_reports(music: Path, small: Path, tmp_path: Path) ->
     assert "broken.mp3: " in done.stderr
     assert "1 files could not be decoded" in done.stderr
     assert f"best weights: {output}" in done.stderr
-    assert load_encoder(output).config.model == SMALL.model
+    assert load(output).config.model == SMALL.model
 
 
 def test_command_refuses_in_one_line(music: Path, tmp_path: Path) -> None:
     done = call(music, "-o", tmp_path / "w.pt", "--steps", "2")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: output ")
+    assert done.stderr.startswith("vit1dx: output ")
     assert done.stderr.count("\n") == 1

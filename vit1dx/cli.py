@@ -12,6 +12,7 @@ import typer
 from . import __version__
 from .errors import SpaceError, UsageError, Vit1dxError, WriteError
 from .stop import SIGNALS, StopSignals
+from .train.command import train
 
 if TYPE_CHECKING:
     from .batch import Summary
@@ -166,6 +167,9 @@ def info(
         print_json(values)
     else:
         print_table(["", ""], flatten(values))
+
+
+app.command()(train)
 
 
 def main() -> None:

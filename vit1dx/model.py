@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -202,12 +203,37 @@ def load(path: str | os.PathLike[str]) -> ViT1D:
 
 
 def save(model: ViT1D, path: str | os.PathLike[str], name: str, trained: bool, **more: str) -> None:
-    """Write weights as safetensors, with the config and what else is said of them as metadata."""
+    """Write weights as safetensors, whole or not at all.
+
+    Parameters
+    ----------
+    model : ViT1D
+        Its config goes into the metadata.
+    path : path
+    name : str
+        What the weights are called.
+    trained : bool
+        False for random weights.
+    **more : str
+        What else the metadata is to say.
+    """
     metadata = {
         "config": model.config.to_json(),
         "name": name,
         "trained": str(trained).lower(),
         **more,
     }
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    save_file(state, path, metadata)
+    state = {
+        key: value.detach().cpu().float().contiguous() for key, value in model.state_dict().items()
+    }
+    path = Path(path)
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    save_file(state, unfinished, metadata)
+    unfinished.chmod(0o666 & ~_umask())  # safetensors makes files that others may not read
+    os.replace(unfinished, path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

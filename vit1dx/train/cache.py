@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
-from ..audio import AUDIO_EXTENSIONS, AudioFile, mono_at_rate
+from ..audio import AudioFile, mono_at_rate
+from ..collect import collect
 from ..errors import AudioError, UsageError
 
 SAMPLES, INDEX = "samples.i16", "index.jsonl"
@@ -53,9 +54,7 @@ class CachedTrack:
 
 
 def find_audio(paths: Iterable[Path]) -> list[Path]:
-    """Audio files among the paths and below the folders among them, absolute, in order of name.
-
-    Hidden files and folders are passed over.
+    """Audio files among the paths and below the folders among them, absolute, each once.
 
     Raises
     ------
@@ -63,23 +62,11 @@ def find_audio(paths: Iterable[Path]) -> list[Path]:
         If a path does not exist, or there is no audio file.
     """
     named = list(paths)
-    found = [file for path in named for file in _audio_of(path)]
-    if not found:
+    # One by one: that files of two folders have one name matters nothing here.
+    sources = [s for path in named for s in collect([os.fspath(path)], follow_symlinks=True)]
+    if not sources:
         raise UsageError(f"no audio file in {', '.join(map(str, named))}")
-    return list(dict.fromkeys(found))
-
-
-def _audio_of(path: Path) -> Iterator[Path]:
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or folder")
-    if not path.is_dir():
-        yield path.resolve()
-        return
-    for folder, folders, names in os.walk(path.resolve()):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS:
-                yield Path(folder, name)
+    return list(dict.fromkeys(source.path.resolve() for source in sources))
 
 
 def decode_int16(path: Path, sample_rate: int) -> Array:

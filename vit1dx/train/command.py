@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..errors import BackendError, UsageError, Vit1dxError
-from .cache import CachedTrack
+from ..errors import BackendError, UsageError
 from .recipe import Recipe
 
 if TYPE_CHECKING:
+    from .cache import CachedTrack
     from .loop import Events, Summary
     from .run import Progress as Now
 
@@ -204,16 +204,3 @@ class Report:
 
 def _retrieving(share: float | None) -> str:
     return "" if share is None else f", held-out retrieval {share:.1%}"
-
-
-def main() -> None:
-    """Run the command on its own."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(train)
-    try:
-        app()
-    except Vit1dxError as error:
-        Console(stderr=True).print(
-            f"error: {error}", markup=False, highlight=False, style="red", soft_wrap=True
-        )
-        raise SystemExit(2) from None

@@ -227,7 +227,7 @@ class PairSampler:
 
     def _shifted(self, offsets: Array, lengths: Array, rng: np.random.Generator) -> Array:
         reach = self.recipe.jitter * self.n_samples
-        shift = reach * (2 * rng.random(offsets.shape) - 1)
+        shift = np.asarray(reach * (2 * rng.random(offsets.shape) - 1))
         return np.clip(offsets + shift.astype(np.int64), 0, (lengths - self.n_samples)[:, None])
 
     def _elsewhere(self, rng: np.random.Generator) -> Array:

@@ -16,7 +16,7 @@ import torch
 from ..arrays import Array
 from ..config import MelConfig, WindowConfig
 from ..errors import UsageError
-from ..model import ViT1D
+from ..model import ViT1D, load
 from .batches import Pairs2Mel
 from .cache import AudioCache, CachedTrack, find_audio
 from .data import PairSampler, Tracks, read_groups, split_tracks
@@ -26,7 +26,6 @@ from .recipe import Recipe
 from .run import Clock, Progress, RunFolder
 from .trainer import Contrast, Trainer
 from .validation import Validation
-from .weights import load_encoder
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def _encoder(init: Path | None, recipe: Recipe) -> ViT1D:
     The projection head, made after it, is drawn by the same seed.
     """
     torch.manual_seed(recipe.seed)
-    encoder = load_encoder(init) if init else ViT1D()
+    encoder = load(init) if init else ViT1D()
     frames = n_frames_of(encoder.config.mel, recipe.seconds)
     encoder.config = dataclasses.replace(encoder.config, window=WindowConfig(frames))
     return encoder

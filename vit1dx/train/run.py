@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
+from ..model import save
 from .recipe import Recipe
 from .trainer import Trainer
-from .weights import save_weights
 
 CHECKPOINT, LOG, LAST, BEST = "checkpoint.pt", "log.csv", "last.safetensors", "best.safetensors"
 
@@ -181,7 +182,8 @@ class RunFolder:
         return self.best is None or (retrieval is not None and retrieval >= self.best)
 
     def _save_weights(self, path: Path, trainer: Trainer, training: dict[str, Any]) -> None:
-        save_weights(path, trainer.model.encoder, self._output.stem, training)
+        name, text = self._output.stem, json.dumps(training)
+        save(trainer.model.encoder, path, name, trained=True, training=text)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
