@@ -3,7 +3,7 @@
     python -m benchmarks.chord_probe CORPUS [WEIGHTS] [--layers 1,3,6,9,12] [--window 62]
 
 The probe is fitted on songs that the encoder was trained on and scored on songs that it was not
-(those of numbers 7, 27, 47, ... which `groups.jsonl` calls "valid"), both in one soundfont. It is
+(those that the corpus's manifest calls "valid"), both in one soundfont. It is
 for steering: the shipped table is that of the testing songs.
 """
 
@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.corpus.labels import read_labels
+from benchmarks.corpus.build import MANIFEST
+from benchmarks.corpus.labels import labels_path, read_labels
 from vit1dx.audio import AudioFile, mono_at_rate
 from vit1dx.config import Config
 from vit1dx.mel import LogMel
@@ -34,7 +35,7 @@ PENALTIES = (1e-3, 1e-2, 3e-2)
 
 def renders(corpus: Path, split: str, soundfont: str, limit: int) -> list[Path]:
     """One render of each of the first songs of a split, spread over its numbers."""
-    rows = [json.loads(line) for line in (corpus / "groups.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
     rows = [r for r in rows if (r["split"], r["soundfont"]) == (split, soundfont)]
     rows = [r for r in rows if r["source"] == "pop909"]
     by_song = {r["song"]: corpus / r["audio"] for r in reversed(rows)}
@@ -54,7 +55,7 @@ def chord_class(label: str) -> int:
 
 def chord_frames(audio: Path, times: np.ndarray) -> np.ndarray:
     """Class of the chord at each time."""
-    labels = read_labels(audio)
+    labels = read_labels(labels_path(audio))
     classes = np.full(len(times), EXCLUDED)
     for start, end, label in labels["chords"]:
         classes[(times >= start) & (times < end)] = chord_class(label)

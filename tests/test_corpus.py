@@ -44,7 +44,7 @@ from benchmarks.corpus.rendition import (
     sustained,
 )
 from benchmarks.corpus.song import Grid, Song, Span, Track, note_array
-from benchmarks.corpus.split import split_of, wanted
+from benchmarks.corpus.split import role_of, split_of, wanted
 from benchmarks.corpus.styles import STYLES
 
 SMALL = "TimGM6mb"
@@ -98,6 +98,8 @@ def chord_share(labels: dict[str, Any], lag: float = 0.0) -> float:
 
 def test_songs_are_split_by_number() -> None:
     assert [n for n in range(1, 31) if split_of(n) == "test"] == [10, 20, 30]
+    assert [n for n in range(1, 61) if role_of(n) == "valid"] == [7, 27, 47]
+    assert role_of(30) == "test"
     assert wanted(10, "all")
     assert not wanted(10, "train")
     with pytest.raises(ValueError, match="'valid' is not one of train, test, all"):

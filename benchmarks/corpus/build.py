@@ -25,6 +25,7 @@ from benchmarks.corpus.labels import (
 from benchmarks.corpus.render import SAMPLE_RATE, render
 from benchmarks.corpus.rendition import Plan, draw_rendition
 from benchmarks.corpus.song import Song
+from benchmarks.corpus.split import role_of
 
 MANIFEST = "manifest.jsonl"
 FAILURES = "failures.jsonl"
@@ -101,7 +102,10 @@ def build(jobs: Iterator[Job], workers: int) -> Iterator[Outcome]:
 
 
 def write_manifest(out: Path) -> int:
-    """List every render in the folder, by name, in one JSON line each; return how many."""
+    """List every render in the folder, by name, in one JSON line each; return how many.
+
+    The list is what `vit1dx train --groups` takes.
+    """
     paths = sorted(out.glob(f"*{LABELS_SUFFIX}"))
     rows = (_row(path) for path in paths)
     _write_lines(out / MANIFEST, rows)
@@ -114,7 +118,7 @@ def _row(path: Path) -> dict[str, Any]:
     made = {
         key: labels["render"][key] for key in ("index", "aligned_group", "ensemble", "soundfont")
     }
-    summary = {key: labels[key] for key in SUMMARY}
+    summary = {**{key: labels[key] for key in SUMMARY}, "split": role_of(labels["number"])}
     size = (path.parent / audio).stat().st_size
     return {"audio": audio, "labels": path.name, **summary, **made, "bytes": size}
 

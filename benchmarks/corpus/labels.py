@@ -21,6 +21,11 @@ SAME_PASSAGE = 1.0  # s; an instrument that rests for less is still playing
 AUDIO_SUFFIX, LABELS_SUFFIX = ".flac", ".json.gz"
 
 
+def labels_path(audio: Path) -> Path:
+    """Where the labels of a render's audio are."""
+    return audio.with_name(audio.name.removesuffix(AUDIO_SUFFIX) + LABELS_SUFFIX)
+
+
 def labels_of(rendition: Rendition, seed: int) -> dict[str, Any]:
     """All labels of a render, ready for JSON.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TEST_EVERY = 10
+VALID_EVERY, VALID_FIRST = 20, 7
 SPLITS = ("train", "test", "all")
 
 
@@ -20,6 +21,13 @@ def split_of(number: int) -> str:
         "test" where the number is divisible by ten, else "train".
     """
     return "test" if number % TEST_EVERY == 0 else "train"
+
+
+def role_of(number: int) -> str:
+    """What a song is for: "test", "valid" (held back from training, to steer it by) or "train"."""
+    if split_of(number) == "test":
+        return "test"
+    return "valid" if number % VALID_EVERY == VALID_FIRST else "train"
 
 
 def wanted(number: int, split: str) -> bool:
