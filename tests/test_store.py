@@ -230,11 +230,19 @@ def test_an_output_that_is_there_is_kept(tmp_path: Path) -> None:
 def test_two_runs_on_one_output_are_refused(tmp_path: Path) -> None:
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
         for overwrite in (False, True):
-            with pytest.raises(StoreError, match="cannot be made"):
+            with pytest.raises(StoreError, match=r"another run"):
                 FeatureWriter(tmp_path / "f.h5", _header(), overwrite)
         with writer.track("x.wav") as track:
             track.add(_tokens(1))
     assert list(vit1dx.open(tmp_path / "f.h5")) == ["x.wav"]
+
+
+def test_what_a_killed_run_left_can_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "f.h5.partial").write_bytes(b"half a file")
+    with pytest.raises(StoreError, match=r"f\.h5\.partial is there.*--overwrite"):
+        FeatureWriter(tmp_path / "f.h5", _header())
+    FeatureWriter(tmp_path / "f.h5", _header(), overwrite=True).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 
 def test_outputs_that_cannot_be(tmp_path: Path) -> None:

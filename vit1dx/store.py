@@ -128,7 +128,12 @@ class FeatureWriter:
             mode, versions = "w" if overwrite else "x", ("v108", "v108")
             self._file = h5py.File(self._partial, mode, libver=versions)
         except OSError as error:
-            raise StoreError(f"{self._partial} cannot be made: {error}") from None
+            if not self._partial.exists():
+                raise StoreError(f"{self._partial} cannot be made: {error}") from None
+            raise StoreError(
+                f"{self._partial} is there: another run is writing it, or one was killed; "
+                "--overwrite replaces what a killed one left"
+            ) from None
         self._file.attrs.update(header.attributes())
         model = header.config.model
         _scale(self._file, "layer", np.array(header.request.layers))
