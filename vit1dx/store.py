@@ -30,7 +30,6 @@ from .weights import WeightsInfo
 
 FORMAT = "vit1dx-features"
 FORMAT_VERSION = 1
-DTYPES = ("float32", "float16")
 
 #: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
 AXES = {

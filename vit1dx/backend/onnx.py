@@ -72,9 +72,10 @@ def _start(graph: onnx.ModelProto, device: str) -> ort.InferenceSession:
 
 def require_outputs(info: WeightsInfo, request: Request) -> None:
     """Raise `WeightsError` unless the model was exported with all that is asked for."""
-    layers = sorted(set(request.layers) - set(info.layers))
-    maps = sorted(set(request.attention_layers) - set(info.attention_layers))
-    if layers or maps or (request.attention == "full" and info.attention == "class"):
+    has_layers = set(request.layers) <= set(info.layers)
+    has_maps = set(request.attention_layers) <= set(info.attention_layers)
+    has_rows = request.attention != "full" or info.attention != "class"
+    if not (has_layers and has_maps and has_rows):
         has = ", ".join(map(str, info.layers))
         asked = ", ".join(map(str, request.layers))
         raise WeightsError(
