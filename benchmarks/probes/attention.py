@@ -1,0 +1,82 @@
+"""Onsets in attention maps (claim C3): curves over time read off each head, against spectral flux.
+
+Which head, reading and threshold serve best is chosen on songs that the encoder was trained on, and
+scored on songs that it was not. Spectral flux gets the same choices of threshold and lag.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.probes.events import Counts, peaks
+from vit1dx.tokens import TrackTokens
+
+ONSET_TOLERANCE = 0.05  # s
+HEIGHTS = tuple(np.round(np.arange(0.0, 1.6, 0.2), 1))
+LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
+READINGS = ("received", "class", "change")
+
+Choice = tuple[str, float, float]  # curve, height, lag
+
+
+def head_curves(track: TrackTokens, frame_rate: float) -> dict[str, np.ndarray]:
+    """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down.
+
+    "received" is the attention that a frame gets from the window's frames, "class" what it gets
+    from the class token, "change" how far its own differs from that of the frame before.
+    """
+    assert track.attention is not None
+    first = np.round(track.window_start * frame_rate).astype(int)
+    n = len(track.time)
+    curves: dict[str, np.ndarray] = {}
+    for layer, maps in zip(track.layers, track.attention, strict=True):
+        rows = maps[:, :, 1:, 1:]  # (window, head, query, key)
+        found = {"received": rows.mean(2), "class": maps[:, :, 0, 1:], "change": _change(rows)}
+        for reading, head in itertools.product(READINGS, range(maps.shape[1])):
+            curve = np.zeros(n, np.float32)
+            for window, start in enumerate(first):
+                curve[start : start + rows.shape[-1]] = found[reading][window, head]
+            for sign, name in ((1, ""), (-1, "-")):
+                curves[f"{name}layer {layer}, head {head}, {reading}"] = sign * curve
+    return curves
+
+
+def _change(rows: np.ndarray) -> np.ndarray:
+    """1 - cosine similarity of each query's row with the one before: (window, head, query)."""
+    unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    change = 1 - (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
+    return np.concatenate([change[:, :, :1], change], axis=-1)
+
+
+def spectral_flux(mel: np.ndarray) -> np.ndarray:
+    """Sum of what rises from frame to frame in log-mel (time, n_mels): (time,)."""
+    rise = np.maximum(0, np.diff(mel, axis=0, prepend=mel[:1]))
+    return np.asarray(rise.sum(1), dtype=np.float32)
+
+
+def score(
+    curves: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    height: float,
+    lag: float,
+    frame_rate: float,
+) -> float:
+    """F of onsets picked off one curve of each track."""
+    counts = Counts()
+    for curve, truth in zip(curves, truths, strict=True):
+        counts.add(truth, peaks(curve, height, frame_rate, lag), ONSET_TOLERANCE)
+    return counts.f_measure
+
+
+def tuned(
+    name: str, tracks: Sequence[dict[str, np.ndarray]], truths: Sequence[np.ndarray], rate: float
+) -> tuple[float, Choice]:
+    """The best F of a curve on these tracks, and the choices that give it."""
+    curves = [track[name] for track in tracks]
+    # The lag matters little to which height is best: one after the other, not all pairs.
+    height = max(HEIGHTS, key=lambda h: max(score(curves, truths, h, lag, rate) for lag in (0, 1)))
+    lag = max(LAGS, key=lambda lag: score(curves, truths, height, lag, rate))
+    return score(curves, truths, height, lag, rate), (name, height, lag)
