@@ -63,6 +63,23 @@ def table(
     return joined, np.concatenate(classes)
 
 
+def measure(
+    corpus: Path, encoder: ViT1D | None, layers: list[int], window: int, soundfont: str
+) -> dict[str, float]:
+    """Accuracy by kind of feature."""
+    torch.set_num_threads(1)
+    (fit, truth), (test, expected) = (
+        table(renders(corpus, split, soundfont), encoder, layers, window)
+        for split in ("train", "valid")
+    )
+    known = expected != EXCLUDED
+    found = {
+        name: fit_classes(rows, truth, CHORD_CLASSES).classes(test[name][known])
+        for name, rows in fit.items()
+    }
+    return {name: float((f == expected[known]).mean()) for name, f in found.items()}
+
+
 def main() -> None:
     """Print the accuracy by kind of feature."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -72,21 +89,14 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=62)
     parser.add_argument("--soundfont", default="FluidR3")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     encoder = None
     if options.weights:
         untrained = options.weights.name == "untrained"
         encoder = ViT1D() if untrained else load(options.weights)
     layers = [int(layer) for layer in options.layers.split(",")]
-    (fit, truth), (test, expected) = (
-        table(renders(options.corpus, split, options.soundfont), encoder, layers, options.window)
-        for split in ("train", "valid")
-    )
-    known = expected != EXCLUDED
-    for name, rows in fit.items():
-        found = fit_classes(rows, truth, CHORD_CLASSES).classes(test[name][known])
-        print(f"{name}: {(found == expected[known]).mean():.1%}", flush=True)
+    found = measure(options.corpus, encoder, layers, options.window, options.soundfont)
+    print(" | ".join(f"{name}: {score:.1%}" for name, score in found.items()))
 
 
 if __name__ == "__main__":
