@@ -162,6 +162,16 @@ def test_onsets_are_found_in_the_head_that_attends_to_them() -> None:
     assert f == 1
 
 
+def test_novelty_peaks_where_frames_turn_from_one_side_to_the_other() -> None:
+    track = synthetic_attention([], 62, 62)
+    maps = np.ones((1, 1, 2, 63, 63))
+    maps[:, :, 1, 1:31, 1:31] = maps[:, :, 1, 31:, 31:] = 9
+    maps /= maps.sum(-1, keepdims=True)
+    curves = head_curves(replace(track, attention=maps), RATE)
+    assert int(curves["layer 1, head 1, novelty"].argmax()) == 30
+    np.testing.assert_allclose(curves["layer 1, head 0, novelty"], 0, atol=1e-6)
+
+
 def test_self_similarity_meets_the_truth_that_it_was_made_of() -> None:
     classes = np.repeat([0, 1, 2, 0, 1, 2], 40)
     features = np.eye(3)[classes] + 0.01 * np.random.default_rng(0).standard_normal((240, 3))

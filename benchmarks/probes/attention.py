@@ -6,7 +6,6 @@ scored on songs that it was not. Spectral flux gets the same choices of threshol
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,8 @@ from vit1dx.tokens import TrackTokens
 ONSET_TOLERANCE = 0.05  # s
 HEIGHTS = tuple(np.round(np.arange(0.0, 1.6, 0.2), 1))
 LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
-READINGS = ("received", "class", "change")
+TURNED = ("received", "class")  # readings that may dip where a note begins
+KERNEL = 4  # frames, 128 ms
 
 Choice = tuple[str, float, float]  # curve, height, lag
 
@@ -26,22 +26,36 @@ def head_curves(track: TrackTokens, frame_rate: float) -> dict[str, np.ndarray]:
     """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down.
 
     "received" is the attention that a frame gets from the window's frames, "class" what it gets
-    from the class token, "change" how far its own differs from that of the frame before.
+    from the class token, "change" how far its own differs from that of the frame before, and
+    "novelty" (Foote's, on the map in the place of a self-similarity matrix) how much more the
+    frames on either side of it attend to their own side than to the other.
     """
     assert track.attention is not None
     first = np.round(track.window_start * frame_rate).astype(int)
     n = len(track.time)
     curves: dict[str, np.ndarray] = {}
     for layer, maps in zip(track.layers, track.attention, strict=True):
-        rows = maps[:, :, 1:, 1:]  # (window, head, query, key)
-        found = {"received": rows.mean(2), "class": maps[:, :, 0, 1:], "change": _change(rows)}
-        for reading, head in itertools.product(READINGS, range(maps.shape[1])):
-            curve = np.zeros(n, np.float32)
-            for window, start in enumerate(first):
-                curve[start : start + rows.shape[-1]] = found[reading][window, head]
-            for sign, name in ((1, ""), (-1, "-")):
-                curves[f"{name}layer {layer}, head {head}, {reading}"] = sign * curve
+        for reading, found in _readings(maps).items():
+            for head in range(maps.shape[1]):
+                curve = np.zeros(n, np.float32)
+                for window, start in enumerate(first):
+                    curve[start : start + found.shape[-1]] = found[window, head]
+                name = f"layer {layer}, head {head}, {reading}"
+                curves[name] = curve
+                if reading in TURNED:
+                    curves[f"-{name}"] = -curve
     return curves
+
+
+def _readings(maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Curves (window, head, frame) of attention maps (window, head, query, key)."""
+    frames = maps[:, :, 1:, 1:]
+    return {
+        "received": frames.mean(2),
+        "class": maps[:, :, 0, 1:],
+        "change": _change(frames),
+        "novelty": _novelty(frames),
+    }
 
 
 def _change(rows: np.ndarray) -> np.ndarray:
@@ -49,6 +63,22 @@ def _change(rows: np.ndarray) -> np.ndarray:
     unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
     change = 1 - (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
     return np.concatenate([change[:, :, :1], change], axis=-1)
+
+
+def _novelty(rows: np.ndarray) -> np.ndarray:
+    """Foote's checkerboard of `KERNEL` frames a side, along the diagonal: (window, head, frame)."""
+    n, half = rows.shape[-1], KERNEL
+    padded = np.pad(rows, ((0, 0), (0, 0), (half, half), (half, half)), mode="edge")
+    total = np.pad(padded.cumsum(-1).cumsum(-2), ((0, 0), (0, 0), (1, 0), (1, 0)))
+    low, middle = np.arange(n), np.arange(n) + half
+
+    def block(top: np.ndarray, left: np.ndarray) -> np.ndarray:
+        bottom, right = top + half, left + half
+        corners = ((bottom, right, 1), (top, right, -1), (bottom, left, -1), (top, left, 1))
+        return np.asarray(sum(sign * total[:, :, row, column] for row, column, sign in corners))
+
+    own = block(low, low) + block(middle, middle)
+    return own - block(low, middle) - block(middle, low)
 
 
 def spectral_flux(mel: np.ndarray) -> np.ndarray:
