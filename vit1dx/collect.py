@@ -25,6 +25,8 @@ class Source:
     path : Path
     size : int
         Bytes; 0 if it cannot be had.
+    mtime_ns : int
+        When it was last changed.
     problem : str or None
         Why it cannot be extracted, where that is known without opening it.
     """
@@ -32,6 +34,7 @@ class Source:
     id: str
     path: Path
     size: int = 0
+    mtime_ns: int = 0
     problem: str | None = None
 
 
@@ -109,10 +112,13 @@ def _sources(
 def _globbed(pattern: str, folders: Walker) -> Iterator[Source]:
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = Path(*parts[:fixed])
+    base = Path(os.path.normpath(Path(*parts[:fixed])))
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
-        below = PurePosixPath(printable(path.relative_to(base).as_posix()))
+        plain = Path(os.path.normpath(match))
+        if not plain.is_relative_to(base):
+            raise UsageError(f"{printable(pattern)} leads out of {base} by '..'; leave that out")
+        below = PurePosixPath(printable(plain.relative_to(base).as_posix()))
         if path.is_dir():
             # "**" names the files in a folder too.
             if "**" not in parts:
@@ -194,7 +200,8 @@ def _source(track_id: str, path: Path) -> Source:
         status = path.stat()
     except OSError:
         return Source(track_id, path)
-    return Source(track_id, path, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return Source(track_id, path, size, status.st_mtime_ns)
 
 
 def _wanted(source: Source, exclude: Sequence[str]) -> Iterator[Source]:

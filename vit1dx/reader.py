@@ -13,7 +13,9 @@ import numpy as np
 
 from .arrays import Array
 from .errors import StoreError
+from .journal import JournaledFile, read_journal
 from .store import FORMAT, FORMAT_VERSION
+from .tables import Row, read_table
 
 
 class Track:
@@ -104,8 +106,9 @@ class FeatureFile(Mapping[str, Track]):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._raw: JournaledFile | None = None
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = h5py.File(self._committed(), "r")
         except FileNotFoundError:
             raise StoreError(f"no feature file at {path}") from None
         except OSError as error:
@@ -117,6 +120,13 @@ class FeatureFile(Mapping[str, Track]):
         self._require_known_format()
         self.layers = tuple(int(layer) for layer in self._file["layer"])
         self.config: dict[str, Any] = json.loads(self.attributes["config"])
+
+    def _committed(self) -> Path | JournaledFile:
+        """The file, or where a commit was cut short, the file as that makes it."""
+        if read_journal(self.path) is None:
+            return self.path
+        self._raw = JournaledFile(self.path, writable=False)
+        return self._raw
 
     def _require_known_format(self) -> None:
         kind, version = (self.attributes.get(key) for key in ("format", "format_version"))
@@ -130,8 +140,15 @@ class FeatureFile(Mapping[str, Track]):
     @property
     def failures(self) -> dict[str, str]:
         """Ids of the files that gave no track, each with the reason."""
-        group = self._file["failures"]
-        return dict(zip(*(group[name].asstr()[:] for name in ("id", "reason")), strict=True))
+        return {key: str(row["reason"]) for key, row in self.failed().items()}
+
+    def index(self) -> dict[str, Row]:
+        """What ``/index`` knows of each track, without visiting it."""
+        return read_table(self._file["index"])
+
+    def failed(self) -> dict[str, Row]:
+        """What ``/failures`` knows of each file."""
+        return read_table(self._file["failures"])
 
     def __getitem__(self, track_id: str) -> Track:
         group = self._file["tracks"].get(track_id)
@@ -140,14 +157,16 @@ class FeatureFile(Mapping[str, Track]):
         return Track(track_id, group)
 
     def __iter__(self) -> Iterator[str]:
-        return _track_ids(self._file["tracks"], "")
+        return iter(sorted(self._file["index/id"].asstr()[:].tolist()))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._file["index/id"])
 
     def close(self) -> None:
         """Close the file; its tracks can no longer be read."""
         self._file.close()
+        if self._raw is not None:
+            self._raw.close()
 
     def __enter__(self) -> FeatureFile:
         return self
@@ -175,11 +194,3 @@ def open_features(path: str | os.PathLike[str]) -> FeatureFile:
 
 def _is_track(item: object) -> bool:
     return isinstance(item, h5py.Group) and "complete" in item.attrs
-
-
-def _track_ids(group: h5py.Group, prefix: str) -> Iterator[str]:
-    for name, item in group.items():
-        if _is_track(item):
-            yield prefix + name
-        elif isinstance(item, h5py.Group):
-            yield from _track_ids(item, f"{prefix}{name}/")
