@@ -41,9 +41,7 @@ class Channel:
         try:
             self._socket.sendall(len(words).to_bytes(_LENGTH, "little") + words)
             for array in arrays:
-                self._socket.sendall(
-                    memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-                )
+                self._socket.sendall(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         except OSError as error:
             raise ChannelClosed from error
 

@@ -198,6 +198,40 @@ def info(
         print_table(["", ""], flatten(values))
 
 
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read a feature file back and check it: structure, values, attention rows, checksums.
+
+    Exit code 1 if something is wrong; every track that is not sound is named.
+    """
+    from .report import print_json, print_report
+    from .verify import verify as verify_file
+
+    report = verify_file(file)
+    print_json(report.to_dict()) if as_json else print_report(report)
+    raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
+
+
+@app.command()
+def repair(
+    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Keep what is sound of a feature file, and drop the rest; 'extract' then does that again.
+
+    Also gives back room that tracks done again left. Exit code 1 if something was dropped.
+    """
+    from .report import print_json, print_report
+    from .verify import repair as repair_file
+
+    report = repair_file(file)
+    print_json(report.to_dict()) if as_json else print_report(report, repaired=True)
+    raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
+
+
 app.command()(train)
 
 

@@ -149,9 +149,13 @@ class JournaledFile:
         An HDF5 file, recovered if it is to be written.
     writable : bool
     disk : Disk
+    damaged : bool
+        Take a file that was cut too; what is missing reads as zeros.
 
     Attributes
     ----------
+    cut : str
+        Of a file that was cut, how; otherwise empty.
     error : OSError or None
         What went wrong.
     held_bytes : int
@@ -163,9 +167,12 @@ class JournaledFile:
         If the file is not HDF5 as vit1dx writes it, or was cut.
     """
 
-    def __init__(self, path: Path, writable: bool, disk: Disk | None = None) -> None:
+    def __init__(
+        self, path: Path, writable: bool, disk: Disk | None = None, damaged: bool = False
+    ) -> None:
         self.path = path
         self.error: OSError | None = None
+        self.cut = ""
         self._abandoned = False
         self._disk = disk or Disk()
         journal = None if writable else read_journal(path)
@@ -175,19 +182,25 @@ class JournaledFile:
             at: bytearray(page) for at, page in (journal.pages if journal else {}).items()
         }
         self._superblock = os.pread(self._file, SUPERBLOCK, 0)
-        self._committed = journal.end if journal else self._stored_end()
+        self._committed = journal.end if journal else self._stored_end(damaged)
         self._end, self._at = self._committed, 0
 
-    def _stored_end(self) -> int:
+    def _stored_end(self, damaged: bool) -> int:
+        """The end by the superblock; what lies behind was appended and never committed."""
         size = os.fstat(self._file).st_size
         end = int.from_bytes(self._superblock[END_AT : END_AT + 8], "little")
-        if not self._superblock.startswith(SIGNATURE) or size < end:
+        if not self._superblock.startswith(SIGNATURE):
             os.close(self._file)
-            what = (
-                f"was cut, from {end} bytes to {size}" if self._superblock[:9] == SIGNATURE else ""
-            )
-            raise StoreError(f"{self.path} {what or 'is not an HDF5 file that vit1dx wrote'}")
-        return end  # what lies behind was appended by a commit that never came to be
+            raise StoreError(f"{self.path} is no feature file; --overwrite replaces it")
+        if size < end:
+            self.cut = f"was cut, from {end} bytes to {size}"
+            if not damaged:
+                os.close(self._file)
+                raise StoreError(
+                    f"{self.path} {self.cut}; 'vit1dx repair' keeps what is sound, --overwrite "
+                    "replaces it"
+                )
+        return end
 
     @property
     def held_bytes(self) -> int:

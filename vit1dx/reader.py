@@ -93,6 +93,12 @@ class Track:
 class FeatureFile(Mapping[str, Track]):
     """A feature file, open for reading: a mapping from track ids to tracks, and a context manager.
 
+    Parameters
+    ----------
+    path : path
+    damaged : bool
+        Open a file that was cut too, to see what of it is sound.
+
     Attributes
     ----------
     path : Path
@@ -104,11 +110,11 @@ class FeatureFile(Mapping[str, Track]):
         Front end, model, windows, and what was asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
         self.path = Path(path)
         self._raw: JournaledFile | None = None
         try:
-            self._file = h5py.File(self._committed(), "r")
+            self._file = h5py.File(self._committed(damaged), "r")
         except FileNotFoundError:
             raise StoreError(f"no feature file at {path}") from None
         except OSError as error:
@@ -121,12 +127,22 @@ class FeatureFile(Mapping[str, Track]):
         self.layers = tuple(int(layer) for layer in self._file["layer"])
         self.config: dict[str, Any] = json.loads(self.attributes["config"])
 
-    def _committed(self) -> Path | JournaledFile:
+    def _committed(self, damaged: bool) -> Path | JournaledFile:
         """The file, or where a commit was cut short, the file as that makes it."""
-        if read_journal(self.path) is None:
+        if read_journal(self.path) is None and not damaged:
             return self.path
-        self._raw = JournaledFile(self.path, writable=False)
+        self._raw = JournaledFile(self.path, writable=False, damaged=damaged)
         return self._raw
+
+    @property
+    def root(self) -> h5py.File:
+        """The file as h5py has it."""
+        return self._file
+
+    @property
+    def cut(self) -> str:
+        """How a damaged file was cut; empty if it was not, or not opened as one."""
+        return self._raw.cut if self._raw else ""
 
     def _require_known_format(self) -> None:
         kind, version = (self.attributes.get(key) for key in ("format", "format_version"))

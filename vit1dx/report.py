@@ -14,6 +14,7 @@ from .backend import BackendInfo
 from .batch import Summary
 from .estimate import Size, format_bytes
 from .resume import Plan
+from .verify import Report
 from .weights import WeightsInfo
 
 #: Failures listed at the end of a run; the feature file has all.
@@ -80,6 +81,18 @@ def print_summary(summary: Summary) -> None:
     )
     if summary.stopped:
         line = f"{summary.stopped}: {line}; the same command goes on from there"
+    console.print(escape(line), soft_wrap=True)
+
+
+def print_report(report: Report, repaired: bool = False) -> None:
+    """Print what a check of a feature file found."""
+    console = Console(highlight=False)
+    for track_id, problem in report.problems:
+        console.print(escape(f"{track_id or 'the file'}: {problem}"), soft_wrap=True)
+    kept = "kept" if repaired else "sound"
+    line = f"{report.path}: {len(report.sound)} of {report.tracks} tracks {kept}"
+    if not report.finished:
+        line += "; the run that wrote it did not come to its end"
     console.print(escape(line), soft_wrap=True)
 
 

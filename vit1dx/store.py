@@ -111,8 +111,8 @@ class FeatureWriter:
     Parameters
     ----------
     path : path
-    header : Header
-        Of the file to be made; one that is there is trusted to match.
+    header : Header, optional
+        Of the file to be made; one that is there goes on as it was made.
     overwrite : bool
         Replace a file that is there.
 
@@ -130,15 +130,15 @@ class FeatureWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], header: Header, overwrite: bool = False
+        self, path: str | os.PathLike[str], header: Header | None = None, overwrite: bool = False
     ) -> None:
-        self.path, self._header = Path(path), header
+        self.path = Path(path)
         require_writable(self.path)
         try:
             if self.path.exists():
                 recover(self.path)
-            if overwrite or not self.path.exists():
-                _create(self.path, header)
+            if header and (overwrite or not self.path.exists()):
+                create(self.path, header.attributes())
             self._raw = JournaledFile(self.path, writable=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -146,6 +146,9 @@ class FeatureWriter:
             self._file = h5py.File(self._raw, "r+", libver=VERSIONS)
             self.index, self.failures = (Table(self._file[n]) for n in ("index", "failures"))
             self._tracks = self._file["tracks"]
+            asked = json.loads(self._file.attrs["config"])["request"]
+            self._request = Request(tuple(asked["layers"]), asked["attention"])
+            self._dtype: str = asked["dtype"]
         except (OSError, KeyError) as error:
             self._raw.close()
             raise StoreError(
@@ -161,7 +164,7 @@ class FeatureWriter:
     @contextmanager
     def track(self, track_id: str) -> Iterator[TrackBuffer]:
         """A track to write; nothing of it stays if an exception comes through."""
-        buffer = TrackBuffer(self.begin(track_id), self._header.dtype)
+        buffer = TrackBuffer(self.begin(track_id), self._dtype)
         yield buffer
         buffer.finish()
 
@@ -174,7 +177,7 @@ class FeatureWriter:
             If there is no place for it.
         """
         self._require_place(track_id)
-        return TrackWriter(self, track_id, self._header.request)
+        return TrackWriter(self, track_id, self._request)
 
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """Record that a file gave no track, and why; returns the reason as it is recorded."""
@@ -330,6 +333,11 @@ class TrackWriter:
             self._group.attrs["complete"] = np.int8(1)
             self._writer.link(self._id, self._group, end.attributes)
 
+    @property
+    def names(self) -> list[str]:
+        """The arrays that grow with a track."""
+        return list(self._axes)
+
     @cached_property
     def _group(self) -> h5py.Group:
         return self._writer.new_group()
@@ -396,16 +404,16 @@ class TrackWriter:
             data[name].attrs["units"] = "s"
 
 
-def _create(path: Path, header: Header) -> None:
-    """Make an empty feature file, at once."""
+def create(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Make an empty feature file, at once; `attributes` are its root's."""
+    config = json.loads(attributes["config"])
     new = path.with_name(f"{path.name}.new")
     try:
         with h5py.File(new, "w", libver=VERSIONS) as file:
-            file.attrs.update(header.attributes())
-            model = header.config.model
-            add_scale(file, "layer", np.array(header.request.layers))
-            add_scale(file, "feature", np.arange(model.dim))
-            add_scale(file, "head", np.arange(model.heads))
+            file.attrs.update(attributes)
+            add_scale(file, "layer", np.array(config["request"]["layers"]))
+            add_scale(file, "feature", np.arange(config["model"]["dim"]))
+            add_scale(file, "head", np.arange(config["model"]["heads"]))
             file.create_group("tracks")
             create_table(file, "index", INDEX)
             create_table(file, "failures", FAILURES)
