@@ -118,7 +118,8 @@ class FeatureFile(Mapping[str, Track]):
         except FileNotFoundError:
             raise StoreError(f"no feature file at {path}") from None
         except OSError as error:
-            raise StoreError(f"{path} cannot be opened as HDF5: {error}") from None
+            hint = "; 'vit1dx repair' keeps what is sound" if "truncated file" in str(error) else ""
+            raise StoreError(f"{path} cannot be opened as HDF5: {error}{hint}") from None
         self.attributes: dict[str, Any] = {
             key: value.item() if isinstance(value, np.generic) else value
             for key, value in self._file.attrs.items()

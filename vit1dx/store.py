@@ -53,7 +53,7 @@ GROWING = ("window", "time")
 #: Size of the chunks of an array that grows on disk; others are contiguous, layer after layer.
 CHUNK_BYTES = 256 << 10
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
-COMMIT_SECONDS, COMMIT_BYTES = 1.0, 32 << 20
+COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
 #: "v108" makes groups compact, and lets attributes outgrow 64 KiB.
 VERSIONS = ("v108", "v108")
 
