@@ -126,6 +126,7 @@ def extract(
     from .collect import collect, read_list
     from .extract import Extractor
     from .extraction import Options, extract_all
+    from .pool import Pool
     from .report import print_json, print_summary
 
     if not paths and files_from is None:
@@ -134,7 +135,7 @@ def extract(
     options = Options(
         output, dtype, overwrite, retry_failed, checksum, workers, timeout, memory, quiet
     )
-    with options.pool() as pool:
+    with Pool() as pool:
         extractor = Extractor(layers, attention, overlap, weights, backend, device)
         sources = collect(paths or [], listed, exclude or [], follow_symlinks)
         if not sources:

@@ -13,7 +13,7 @@ from .cores import usable_cores
 from .estimate import estimate_seconds, estimate_size, probe_in, require_space
 from .extract import Extractor
 from .lock import OutputLock
-from .pool import QUIET_SECONDS, Pool
+from .pool import Pool
 from .progress import reporting, stderr_console
 from .report import show_plan, show_start
 from .resume import Plan, plan
@@ -50,10 +50,6 @@ class Options:
     memory: float = 2.0
     quiet: bool = False
     factory: str = "vit1dx.extract:Extractor"
-
-    def pool(self) -> Pool:
-        """Workers, of which the first starts at once."""
-        return Pool(QUIET_SECONDS if self.timeout is None else min(self.timeout, QUIET_SECONDS))
 
 
 def extract_all(

@@ -76,16 +76,10 @@ class Event:
 
 
 class Pool:
-    """Worker processes, replaced as they die; a context manager.
+    """Worker processes, replaced as they die; a context manager."""
 
-    Parameters
-    ----------
-    quiet_seconds : float
-        How long a worker may give no sign of life.
-    """
-
-    def __init__(self, quiet_seconds: float = QUIET_SECONDS) -> None:
-        self._quiet_seconds = quiet_seconds
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
         self._spec: Message = {}
         self._failed_starts = 0
         self._returned: deque[Job] = deque()
@@ -155,16 +149,14 @@ class Pool:
 
     def _look(self, waiting: Iterator[Job]) -> Iterator[Event]:
         """One look at all workers."""
-        began = time.monotonic()
         ready = {key.data for key, _ in self._selector.select(POLL_SECONDS)}
-        passed = min(time.monotonic() - began, 2 * POLL_SECONDS)
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, 2 * POLL_SECONDS), now
         for worker in ready:
             yield from self._listen(worker, waiting)
-        for worker in self._workers - ready:
-            worker.quiet += passed
-            if worker.job is not None:
-                worker.busy += passed
-            reason = worker.overdue(self._quiet_seconds)
+        for worker in list(self._workers):
+            worker.wait(passed, heard=worker in ready)
+            reason = worker.overdue()
             if reason is not None:
                 yield from self._lose(worker, reason)
 
@@ -174,7 +166,6 @@ class Pool:
         except ChannelClosed:
             yield from self._lose(worker, worker.epitaph())
             return
-        worker.quiet = 0.0
         kind, job = message.pop("event"), worker.job
         if kind == "ready":
             worker.info = BackendInfo(**message)
@@ -260,12 +251,17 @@ class _Worker:
         with suppress(ChannelClosed):
             self.channel.send(spec)
 
-    def overdue(self, quiet_seconds: float) -> str | None:
+    def wait(self, seconds: float, heard: bool) -> None:
+        """Count time."""
+        self.busy += seconds
+        self.quiet = 0.0 if heard else self.quiet + seconds
+
+    def overdue(self) -> str | None:
         """Why it should be given up, if it should."""
         if self.job is not None and self.busy > self.job.seconds:
             return f"not done after {self.job.seconds:.0f} s: given up"
-        if (self.job is not None or self.info is None) and self.quiet > quiet_seconds:
-            return f"no sign of life for {quiet_seconds:.0f} s: given up"
+        if (self.job is not None or self.info is None) and self.quiet > QUIET_SECONDS:
+            return f"no sign of life for {QUIET_SECONDS:.0f} s: given up"
         return None
 
     def epitaph(self) -> str:
