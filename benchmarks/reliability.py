@@ -172,7 +172,9 @@ def many(folder: Path, count: int) -> Figures:
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             time.sleep(0.5)
-            marks.append((time.monotonic() - began, _tracks(folder), _memory(process.pid)))
+            marks.append(
+                (time.monotonic() - began, tracks_in(folder / "f.h5"), _memory(process.pid))
+            )
     assert process.returncode == 0
     wall = time.monotonic() - began
     began = time.monotonic()
@@ -193,9 +195,10 @@ def many(folder: Path, count: int) -> Figures:
     }
 
 
-def _tracks(folder: Path) -> int:
+def tracks_in(path: Path) -> int:
+    """Tracks that are there by now."""
     try:
-        with vit1dx.open(folder / "f.h5") as features:
+        with vit1dx.open(path) as features:
             return len(features)
     except (StoreError, OSError, KeyError, RuntimeError):  # not there yet; or just being written
         return 0

@@ -191,8 +191,8 @@ def test_output_removed_during_a_run(tmp_path: Path) -> None:
     reliability.short_tracks(tmp_path, 150, seconds=3.0)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
-        while not (tmp_path / "f.h5").exists():
-            time.sleep(0.05)
+        while not reliability.tracks_in(tmp_path / "f.h5"):
+            time.sleep(0.02)
         (tmp_path / "f.h5").unlink()
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1

@@ -17,8 +17,9 @@ from vit1dx import buffer
 from vit1dx.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
 from vit1dx.errors import AudioError, StoreError
+from vit1dx.header import Header
 from vit1dx.request import Request
-from vit1dx.store import FeatureWriter, Header
+from vit1dx.store import FeatureWriter
 from vit1dx.tokens import Tokens, TrackTokens, join
 from vit1dx.weights import WeightsInfo
 

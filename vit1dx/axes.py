@@ -9,6 +9,21 @@ import numpy as np
 
 from .arrays import Array
 
+#: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
+AXES = {
+    "class_token": ("layer", "window", "feature"),
+    "sequence_tokens": ("layer", "time", "feature"),
+    "mean_token": ("layer", "feature"),
+    "time": ("time",),
+    "window_start": ("window",),
+}
+ATTENTION_AXES = {
+    "class": ("layer", "window", "head", "key"),
+    "full": ("layer", "window", "head", "query", "key"),
+}
+SHARED_SCALES = ("feature", "head")
+GROWING = ("window", "time")
+
 _REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
 
 

@@ -13,7 +13,8 @@ from .collect import Source
 from .errors import AudioError
 from .pool import Event, Job, Pool
 from .stop import Stopped
-from .store import FeatureWriter, TrackWriter
+from .store import FeatureWriter
+from .track import TrackWriter
 from .worker import parts_of
 
 #: Seconds that a file may take, whatever its length; and those it may take more for each of its

@@ -12,13 +12,14 @@ from .collect import Source
 from .cores import usable_cores
 from .estimate import estimate_seconds, estimate_size, probe_in, require_space
 from .extract import Extractor
+from .header import Header, config_dict
 from .lock import OutputLock
 from .pool import Pool
 from .progress import reporting, stderr_console
 from .report import show_plan, show_start
 from .resume import Plan, plan
 from .stop import Stopped, StopSignals
-from .store import FeatureWriter, Header, config_dict, require_writable
+from .store import FeatureWriter, require_writable
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _extract(
         "dtype": options.dtype,
         "memory": int(options.memory * (1 << 30)),
     }
-    backend = pool.load(spec)
+    backend = pool.load(spec, check)
     if (backend.name, backend.device) == ("onnx", "cpu"):
         pool.resize(min(options.workers or usable_cores(), len(done.todo)))
     expected = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))

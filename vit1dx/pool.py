@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +87,7 @@ class Pool:
         self._workers: set[_Worker] = set()
         self._add()  # it imports its libraries while the run looks for files
 
-    def load(self, spec: Message) -> BackendInfo:
+    def load(self, spec: Message, check: Callable[[], None] = lambda: None) -> BackendInfo:
         """Have the model loaded, and say what runs it.
 
         Parameters
@@ -95,6 +95,8 @@ class Pool:
         spec : dict
             ``factory`` ("module:callable", which gives an extractor), its ``arguments``, ``dtype``,
             and ``memory``, bytes that a worker may take beyond those it has when it is ready.
+        check : callable
+            Called several times a second.
 
         Raises
         ------
@@ -107,6 +109,7 @@ class Pool:
         while True:
             for _ in self._look(iter(())):
                 pass
+            check()
             for worker in self._workers:
                 if worker.info is not None:
                     return worker.info
@@ -233,6 +236,8 @@ class _Worker:
                 stderr=subprocess.DEVNULL,  # decoders print a line for every odd byte
                 pass_fds=[theirs.fileno()],
             )
+        except OSError as error:
+            raise BackendError(f"no worker process can be started: {error.strerror}") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()

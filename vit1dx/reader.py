@@ -13,8 +13,9 @@ import numpy as np
 
 from .arrays import Array
 from .errors import StoreError
-from .journal import JournaledFile, read_journal
-from .store import FORMAT, FORMAT_VERSION
+from .header import FORMAT, FORMAT_VERSION
+from .journal import read_journal
+from .journaled import JournaledFile
 from .tables import Row, read_table
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from .arrays import Array
 from .buffer import HELD_BYTES, TrackEnd
+from .header import create, move_into_place
 from .journal import journal_path
 from .reader import FeatureFile
-from .store import FeatureWriter, create, move_into_place
+from .store import FeatureWriter
 from .tables import Row
 
 

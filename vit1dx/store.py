@@ -1,108 +1,33 @@
 """The feature file, written: a group a track, a dimension scale on each axis of each array.
 
-The README describes the format. Everything goes through `vit1dx.journal`, so that a reader meets
-only whole tracks, and a kill costs only those that were not committed yet. A track is built outside
-the tree and linked into it when all of it is there.
+The README describes the format. Everything goes through `vit1dx.journaled`, so that a reader meets
+only whole tracks, and a kill costs only those that were not committed yet.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from . import __version__
-from .axes import add_scale, attach
-from .backend import BackendInfo
-from .buffer import Parts, TrackBuffer, TrackEnd
-from .config import Config
+from .buffer import TrackBuffer
 from .errors import AudioError, StoreError, WriteError
-from .journal import JournaledFile, recover, sync_folder
+from .header import VERSIONS, Header, create
+from .journal import recover
+from .journaled import JournaledFile
 from .request import Request
-from .tables import FAILURES, INDEX, Table, create_table
-from .weights import WeightsInfo
+from .tables import Table
+from .track import TrackWriter
 
-FORMAT = "vit1dx-features"
-FORMAT_VERSION = 1
-
-#: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
-AXES = {
-    "class_token": ("layer", "window", "feature"),
-    "sequence_tokens": ("layer", "time", "feature"),
-    "mean_token": ("layer", "feature"),
-    "time": ("time",),
-    "window_start": ("window",),
-}
-ATTENTION_AXES = {
-    "class": ("layer", "window", "head", "key"),
-    "full": ("layer", "window", "head", "query", "key"),
-}
-SHARED_SCALES = ("feature", "head")
-GROWING = ("window", "time")
-
-#: Size of the chunks of an array that grows on disk; others are contiguous, layer after layer.
-CHUNK_BYTES = 256 << 10
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
-#: "v108" makes groups compact, and lets attributes outgrow 64 KiB.
-VERSIONS = ("v108", "v108")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a feature file says of how it was made.
-
-    Attributes
-    ----------
-    weights : WeightsInfo
-    config : Config
-        The weights' own, with the overlap that was asked for.
-    request : Request
-    dtype : {"float32", "float16"}
-        Of the tokens and the attention.
-    backend : BackendInfo or None
-        What really ran; to be known when a file is made.
-    """
-
-    weights: WeightsInfo
-    config: Config
-    request: Request
-    dtype: str = "float32"
-    backend: BackendInfo | None = None
-
-    def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root."""
-        assert self.backend is not None, "whoever makes a file has asked what runs"
-        return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "generator": f"vit1dx {__version__}",
-            "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "model_name": self.weights.name,
-            "model_sha256": self.weights.sha256,
-            "model_trained": np.int8(self.weights.trained),
-            "backend": self.backend.name,
-            "backend_version": self.backend.version,
-            "device": self.backend.device,
-            "precision": self.weights.precision,
-            "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
-            "finished": np.int8(0),
-        }
-
-
-def config_dict(config: Config, request: Request, dtype: str) -> dict[str, Any]:
-    """The root's attribute ``config``, before it is JSON."""
-    return {**config.to_dict(), "request": {**vars(request), "dtype": dtype}}
 
 
 class FeatureWriter:
@@ -295,140 +220,6 @@ class FeatureWriter:
             self.finished = False
             with suppress(WriteError):  # what went wrong first says more
                 self.close()
-
-
-class TrackWriter:
-    """One track of a feature file, a `TrackSink`."""
-
-    def __init__(self, writer: FeatureWriter, track_id: str, request: Request) -> None:
-        self._writer, self._id, self._layers = writer, track_id, request.layers
-        self._axes: dict[str, tuple[str, ...]] = {
-            name: axes for name, axes in AXES.items() if name != "mean_token"
-        }
-        if request.attention != "none":
-            self._axes["attention"] = ATTENTION_AXES[request.attention]
-        self._data: dict[str, h5py.Dataset] = {}
-
-    def append(self, parts: Parts) -> None:
-        """Let the arrays grow on disk."""
-        with self._writer.writing():
-            for name in self._axes:
-                self._grow(name, parts[name])
-        self._writer.commit_if_due()
-
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
-        """Write the rest, contiguously if it is all there is, and link the track into the tree."""
-        with self._writer.writing():
-            for name in self._axes:
-                if not self._data.get(name):
-                    self._write_whole(name, parts[name])
-                elif parts.get(name):
-                    self._grow(name, parts[name])
-            self._data["mean_token"] = self._group.create_dataset("mean_token", data=end.mean_token)
-            self._name_axes()
-            for name, sums in end.checksums.items():
-                scalar = self._data[name].ndim == 1
-                self._data[name].attrs["crc32"] = np.array(sums[0] if scalar else sums, np.uint32)
-            self._group.attrs.update(end.attributes)
-            self._group.attrs["complete"] = np.int8(1)
-            self._writer.link(self._id, self._group, end.attributes)
-
-    @property
-    def names(self) -> list[str]:
-        """The arrays that grow with a track."""
-        return list(self._axes)
-
-    @cached_property
-    def _group(self) -> h5py.Group:
-        return self._writer.new_group()
-
-    def _write_whole(self, name: str, parts: Sequence[Any]) -> None:
-        shape = self._shape(name, parts)
-        self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype)
-        self._write(name, parts, 0)
-
-    def _grow(self, name: str, parts: Sequence[Any]) -> None:
-        """Add to the end of a data set that can grow."""
-        shape, axis = self._shape(name, parts), self._growing(name)
-        data = self._data.get(name)
-        if data is None:
-            most = [None if i == axis else n for i, n in enumerate(shape)]
-            layout = {"maxshape": most, "chunks": self._chunks(name, shape, parts[0].itemsize)}
-            self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype, **layout)
-            self._write(name, parts, 0)
-        else:
-            before = data.shape[axis]
-            data.resize(before + shape[axis], axis=axis)
-            self._write(name, parts, before)
-
-    def _growing(self, name: str) -> int:
-        return next(i for i, axis in enumerate(self._axes[name]) if axis in GROWING)
-
-    def _shape(self, name: str, parts: Sequence[Any]) -> tuple[int, ...]:
-        axis = self._growing(name)
-        grown = sum(part.shape[axis] for part in parts)
-        return tuple(grown if i == axis else n for i, n in enumerate(parts[0].shape))
-
-    def _chunks(self, name: str, shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
-        """One layer at a time, so that a layer can be read alone."""
-        axes, axis = self._axes[name], self._growing(name)
-        chunk = [1 if axis == "layer" else n for axis, n in zip(axes, shape, strict=True)]
-        chunk[axis] = 1
-        chunk[axis] = max(1, CHUNK_BYTES // (int(np.prod(chunk)) * itemsize))
-        return tuple(chunk)
-
-    def _write(self, name: str, parts: Sequence[Any], at: int) -> None:
-        axis = self._growing(name)
-        for part in parts:
-            end = at + part.shape[axis]
-            self._data[name][(slice(None),) * axis + (slice(at, end),)] = part
-            at = end
-
-    def _name_axes(self) -> None:
-        data, group = self._data, self._group
-        data["time"].make_scale("time")
-        scales = {
-            "layer": add_scale(group, "layer", np.array(self._layers)),
-            "window": add_scale(group, "window", np.arange(len(data["window_start"]))),
-            "time": data["time"],
-            **{name: group.file[name] for name in SHARED_SCALES},
-        }
-        axes = {**self._axes, "mean_token": AXES["mean_token"]}
-        for name in set(axes.get("attention", ())).intersection(("query", "key")):
-            size = data["attention"].shape[axes["attention"].index(name)]
-            scales[name] = add_scale(group, name, np.arange(size))
-        for name, named in axes.items():
-            if name != "time":
-                attach(data[name], [scales[axis] for axis in named])
-        for name in ("time", "window_start"):
-            data[name].attrs["units"] = "s"
-
-
-def create(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Make an empty feature file, at once; `attributes` are its root's."""
-    config = json.loads(attributes["config"])
-    new = path.with_name(f"{path.name}.new")
-    try:
-        with h5py.File(new, "w", libver=VERSIONS) as file:
-            file.attrs.update(attributes)
-            add_scale(file, "layer", np.array(config["request"]["layers"]))
-            add_scale(file, "feature", np.arange(config["model"]["dim"]))
-            add_scale(file, "head", np.arange(config["model"]["heads"]))
-            file.create_group("tracks")
-            create_table(file, "index", INDEX)
-            create_table(file, "failures", FAILURES)
-        move_into_place(new, path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def move_into_place(new: Path, path: Path) -> None:
-    """Give a file that is whole its name, lastingly."""
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(new, path)
-    sync_folder(path.parent)
 
 
 def require_writable(path: Path) -> None:

@@ -12,13 +12,13 @@ import h5py
 import numpy as np
 
 from .arrays import Array
+from .axes import ATTENTION_AXES, AXES, SHARED_SCALES
 from .buffer import checksums
 from .errors import StoreError
 from .journal import recover
 from .lock import OutputLock
 from .reader import FeatureFile
 from .rewrite import rewrite
-from .store import ATTENTION_AXES, AXES, SHARED_SCALES
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
 ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
