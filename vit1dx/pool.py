@@ -32,6 +32,9 @@ START_ATTEMPTS = 3
 #: Signals that only the run itself takes.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+#: Workers side by side each keep to a core; NumPy's libraries would all take all of them.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+
 _START = "import sys; sys.path[:] = {path!r}; from vit1dx.worker import main; main({fd}, {parent})"
 
 
@@ -234,6 +237,7 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders print a line for every odd byte
+                env={**os.environ, **_ONE_THREAD},
                 pass_fds=[theirs.fileno()],
             )
         except OSError as error:
