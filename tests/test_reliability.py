@@ -299,17 +299,20 @@ class TestResume:
         assert (summary["already"], summary["done"]) == (done, 60 - done)
 
 
+FULL = ("-o", "f.h5", "--layers", "2,4", "--attention", "full", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def sound(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A feature file with nothing wrong."""
+    folder = tmp_path_factory.mktemp("sound")
+    command = [sys.executable, "-m", "vit1dx", "extract", str(songs), *FULL]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "f.h5"
+
+
 class TestVerifyAndRepair:
     """Damage is found, named, and cut out."""
-
-    ARGUMENTS = ("-o", "f.h5", "--layers", "2,4", "--attention", "full", "--quiet")
-
-    @pytest.fixture(scope="class")
-    def sound(self, songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("sound")
-        command = [sys.executable, "-m", "vit1dx", "extract", str(songs), *self.ARGUMENTS]
-        subprocess.run(command, cwd=folder, check=True)
-        return folder / "f.h5"
 
     def test_a_sound_file(self, cli: RunCli, sound: Path, tmp_path: Path) -> None:
         shutil.copy(sound, tmp_path)
@@ -376,7 +379,7 @@ class TestVerifyAndRepair:
         problem = {"id": "a/x.wav", "problem": "time is not what its checksum says"}
         assert json.loads(result.stdout)["problems"] == [problem]
         assert cli("repair", "f.h5").returncode == 1
-        result = cli("extract", songs, *self.ARGUMENTS)
+        result = cli("extract", songs, *FULL)
         assert result.stdout.startswith("1 of 2 files done, 1 done before, 0 failed")
         reliability.require_same(sound, tmp_path / "f.h5")
 
