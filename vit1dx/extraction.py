@@ -10,9 +10,11 @@ from typing import Any
 from .batch import Limits, Summary, run
 from .collect import Source
 from .cores import usable_cores
+from .errors import StoreError
 from .estimate import estimate_seconds, estimate_size, probe_in, require_space
 from .extract import Extractor
 from .header import Header, config_dict
+from .journal import recover
 from .lock import OutputLock
 from .pool import Pool
 from .progress import reporting, stderr_console
@@ -86,6 +88,10 @@ def _plan(
 ) -> Plan:
     if options.overwrite or not options.output.exists():
         return Plan(list(sources))
+    try:
+        recover(options.output)
+    except OSError as error:
+        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     settings = {
         "model_sha256": header.weights.sha256,
         "precision": header.weights.precision,
