@@ -25,6 +25,7 @@ from vit1dx.collect import collect
 from vit1dx.errors import BackendError
 from vit1dx.extract import Extractor
 from vit1dx.extraction import Options, extract_all
+from vit1dx.journal import Journal, journal_path
 from vit1dx.lock import OutputLock
 from vit1dx.pool import Pool
 from vit1dx.verify import verify
@@ -282,6 +283,29 @@ class TestResume:
             assert result.stderr.count("\n") == 1
         assert (tmp_path / "f.h5").read_bytes() == before
         self._run(cli, "--overlap", "0.5", "--overwrite")
+
+    def test_a_commit_cut_short_is_read_through_and_completed(
+        self, cli: RunCli, songs: Path, tmp_path: Path
+    ) -> None:
+        """Killed after the journal of its last commit was whole, before that was applied."""
+        (tmp_path / "music").mkdir()
+        path = tmp_path / "f.h5"
+        states = []
+        for name in ("a", "b"):
+            shutil.copytree(songs / name, tmp_path / "music" / name)
+            self._run(cli)
+            states.append(path.read_bytes())
+        before, after = states
+        pages = range(0, len(before), 4096)
+        changes = {at: after[at : min(at + 4096, len(before))] for at in pages}
+        journal = Journal(len(after), before[:48], changes)
+        path.write_bytes(before + after[len(before) :] + b"never committed")
+        journal_path(path).write_bytes(b"".join(journal.parts()))
+        assert list(vit1dx.open(path)) == ["a/x.wav", "b/x.flac"]
+        assert path.read_bytes()[: len(before)] == before
+        assert self._run(cli)["already"] == 2
+        assert path.read_bytes() == after
+        assert not journal_path(path).exists()
 
     def test_a_run_that_ended_early_is_finished(self, tmp_path: Path) -> None:
         reliability.short_tracks(tmp_path, 60, seconds=3.0)
