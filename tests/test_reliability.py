@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -22,13 +23,13 @@ import vit1dx
 import vit1dx.pool as pool_module
 from benchmarks import reliability
 from vit1dx.collect import collect
-from vit1dx.errors import BackendError
+from vit1dx.errors import BackendError, StoreError
 from vit1dx.extract import Extractor
 from vit1dx.extraction import Options, extract_all
 from vit1dx.journal import Journal, journal_path
 from vit1dx.lock import OutputLock
 from vit1dx.pool import Pool
-from vit1dx.verify import verify
+from vit1dx.verify import repair, verify
 
 from .conftest import RunCli
 from .synth import song
@@ -391,6 +392,24 @@ class TestVerifyAndRepair:
         assert kept == found.sound
         assert "a/x.wav" not in kept
         assert damage == "cut" or kept == ["b/x.flac"]
+
+    def test_any_damage_is_refused_or_repaired(self, sound: Path, tmp_path: Path) -> None:
+        original, path = sound.read_bytes(), tmp_path / "f.h5"
+        chance = random.Random(0)
+        outcomes = set()
+        for _ in range(25):
+            data = bytearray(original)
+            for _ in range(chance.choice((1, 20))):
+                places = (chance.randrange(len(data)), len(data) - 1 - chance.randrange(20_000))
+                data[chance.choice(places)] = chance.randrange(256)
+            path.write_bytes(data)
+            try:
+                report = repair(path)
+                assert not verify(path).problems
+                outcomes.add("repaired" if report.problems else "sound")
+            except StoreError:
+                outcomes.add("refused")
+        assert "repaired" in outcomes
 
     def test_what_was_dropped_is_done_again(
         self, cli: RunCli, songs: Path, sound: Path, tmp_path: Path

@@ -121,13 +121,19 @@ class FeatureFile(Mapping[str, Track]):
         except OSError as error:
             hint = "; 'vit1dx repair' keeps what is sound" if "truncated file" in str(error) else ""
             raise StoreError(f"{path} cannot be opened as HDF5: {error}{hint}") from None
-        self.attributes: dict[str, Any] = {
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in self._file.attrs.items()
-        }
-        self._require_known_format()
-        self.layers = tuple(int(layer) for layer in self._file["layer"])
-        self.config: dict[str, Any] = json.loads(self.attributes["config"])
+        try:
+            self.attributes: dict[str, Any] = {
+                key: value.item() if isinstance(value, np.generic) else value
+                for key, value in self._file.attrs.items()
+            }
+            self._require_known_format()
+            for value in self.attributes.values():
+                str(value).encode()  # HDF5 guards most of a file by checksums, but not text
+            self.layers = tuple(int(layer) for layer in self._file["layer"])
+            self.config: dict[str, Any] = json.loads(self.attributes["config"])
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            self.close()
+            raise StoreError(f"{path} is damaged at its root: {error}") from None
 
     def _committed(self, damaged: bool) -> Path | JournaledFile:
         """The file, or where a commit was cut short, the file as that makes it."""

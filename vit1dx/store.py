@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from .buffer import TrackBuffer
-from .errors import AudioError, StoreError, WriteError
+from .errors import AudioError, StoreError, UsageError, WriteError
 from .header import VERSIONS, Header, create
 from .journal import recover
 from .journaled import JournaledFile
@@ -74,7 +74,7 @@ class FeatureWriter:
             asked = json.loads(self._file.attrs["config"])["request"]
             self._request = Request(tuple(asked["layers"]), asked["attention"])
             self._dtype: str = asked["dtype"]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, ValueError, UsageError) as error:
             self._raw.close()
             raise StoreError(
                 f"{self.path} is no feature file ({error}); give another -o, or --overwrite to "

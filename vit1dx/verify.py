@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,8 @@ def verify(
             report.problems.append(("", features.cut))
         index = _readable(report, "index", features.index)
         _readable(report, "failures", features.failed)
-        found = set(_tree(features.root["tracks"], ""))
+        tracks = dict(_items(features.root)).get("tracks")
+        found = set(_tree(tracks, "")) if isinstance(tracks, h5py.Group) else set()
         report.tracks = len(found)
         report.problems += [
             (key, "is in the index, but not there") for key in sorted(set(index) - found)
@@ -110,18 +112,23 @@ def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> 
         return {}
 
 
-def _tree(group: Any, prefix: str) -> Iterator[str]:
-    """Ids of all groups with data sets in them, whole or not."""
-    try:
-        items = [(name, group.get(name)) for name in group]
-    except Exception:  # the index says what should be here
-        return
-    if any(isinstance(item, h5py.Dataset) for _, item in items):
+def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
+    """Ids of all groups with data sets in them, whole or not, that can be reached."""
+    items = dict(_items(group))
+    if any(isinstance(item, h5py.Dataset) for item in items.values()):
         yield prefix.rstrip("/")
         return
-    for name, item in items:
+    for name, item in items.items():
         if isinstance(item, h5py.Group):
             yield from _tree(item, f"{prefix}{name}/")
+
+
+def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    """What of a group can be read; the index says what else there should be."""
+    with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
+        for name in list(group):
+            with suppress(Exception):
+                yield name, group[name]
 
 
 def _track_problems(
@@ -137,6 +144,9 @@ def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> 
     missing = [name for name in ATTRIBUTES if name not in group.attrs]
     if missing:
         yield f"has no attribute {', '.join(missing)}"
+    damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
+    if damaged:
+        yield f"has a damaged attribute {', '.join(damaged)}"
     axes = dict(AXES)
     if request["attention"] != "none":
         axes["attention"] = ATTENTION_AXES[request["attention"]]
@@ -154,6 +164,15 @@ def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> 
             yield f"{name} is of shape {data.shape}; by its axes it should be {expected}"
         else:
             yield from _array_problems(name, data)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is, or can be shown as, text: HDF5 has no checksums on that."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _sizes(group: h5py.Group) -> dict[str, int]:
@@ -210,7 +229,10 @@ def repair(path: str | os.PathLike[str]) -> Report:
             recover(path)
             report = verify(path)
             with FeatureFile(path, damaged=True) as features:
-                failures = _readable(report, "failures", features.failed)
+                rows = _readable(report, "failures", features.failed)
+            failures = {
+                key: row for key, row in rows.items() if all(map(_is_text, (key, *row.values())))
+            }
             rewrite(path, report.sound, failures, report.finished and not report.problems)
         except OSError as error:
             raise StoreError(f"{path} is as it was: {error}") from None
