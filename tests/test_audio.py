@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,30 @@ def test_blocks_are_bounded(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(20.0), RATE)
     with AudioFile(tmp_path / "x.wav") as file:
         assert max(block.size for block in file.blocks()) <= audio.BLOCK_SAMPLES
+
+
+@pytest.mark.parametrize("channels", [2, 1000])
+def test_headers_that_promise_too_much_allocate_nothing(tmp_path: Path, channels: int) -> None:
+    """10^12 samples in the header, one second in the file."""
+    samples = np.tile(song(0.25, 8000)[:, None], channels)
+    for name, options in (("x.rf64", {"format": "RF64"}), ("x.wav", {}), ("x.au", {})):
+        soundfile.write(tmp_path / name, samples, 8000, **options)
+        data = bytearray((tmp_path / name).read_bytes())
+        if name == "x.rf64":
+            at, size = data.index(b"ds64") + 8, 2 * channels * 10**12
+            data[at : at + 24] = b"".join(
+                n.to_bytes(8, "little") for n in (size + 72, size, 10**12)
+            )
+        else:
+            at = data.index(b"data") + 4 if name == "x.wav" else 8
+            data[at : at + 4] = b"\xff" * 4
+        (tmp_path / name).write_bytes(data)
+        tracemalloc.start()
+        try:
+            with AudioFile(tmp_path / name) as file:
+                decoded = sum(len(block) for block in file.blocks())
+        except AudioError:
+            decoded = 0
+        assert decoded <= len(samples)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+        tracemalloc.stop()

@@ -238,24 +238,14 @@ def test_wrong_usage(
     assert not list(tmp_path.glob("*.h5*"))
 
 
-def test_an_output_that_is_there_needs_overwrite(cli: RunCli, songs: Path, tmp_path: Path) -> None:
-    arguments = ["extract", str(songs), "-o", "f.h5", "--layers", "1"]
-    assert cli(*arguments).returncode == 0
-    before = (tmp_path / "f.h5").read_bytes()
-    result = cli(*arguments)
-    assert result.returncode == 2
-    assert "--overwrite" in result.stderr
-    assert (tmp_path / "f.h5").read_bytes() == before
-    assert cli(*arguments, "--overwrite").returncode == 0
-
-
 def test_a_listed_folder_is_a_failure(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     listed = f"{songs}/a/x.wav\n.\n{songs}/b\n"
     result = cli("extract", "--files-from", "-", "-o", "f.h5", "--layers", "1", stdin=listed)
     assert result.returncode == 1
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert len(features) == 1
-        assert set(features.failures.values()) == {"not a regular file"}
+        reasons = set(features.failures.values())
+        assert reasons == {"not a regular file", "'.' cannot name a track"}
 
 
 def test_nothing_succeeded(cli: RunCli, tmp_path: Path) -> None:
@@ -277,19 +267,21 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, signum: int,
     soundfile.write(tmp_path / "music" / "1.wav", song(900.0, 16000), 16000)
     command = [sys.executable, "-m", "vit1dx", "extract", "music", "-o", "f.h5"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
-        partial = tmp_path / "f.h5.partial"
+        output = tmp_path / "f.h5"
         deadline = time.monotonic() + 60
-        # Once the long track spills, the short one is done.
-        while not (partial.exists() and partial.stat().st_size > 10_000_000):
+        # Once the long track grows on disk, the short one is done.
+        while not (output.exists() and output.stat().st_size > 10_000_000):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signum)
         stdout, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert "1 of 2 files done" in stdout
+    assert "the same command goes on from there" in stdout
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert list(features) == ["0.wav"]
-    assert not partial.exists()
+        assert features.attributes["finished"] == 0
+    assert not list(tmp_path.glob("f.h5.*"))
 
 
 def _peak_memory(command: list[str], folder: Path) -> int:

@@ -144,3 +144,17 @@ def test_unreadable_folder_is_reported(music: Path) -> None:
         assert (problem.id, problem.problem) == ("b/", "folder not read: Permission denied")
     finally:
         (music / "b").chmod(0o755)
+
+
+def test_globs_do_not_lead_out_of_their_folder(music: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "o.wav").write_bytes(b"1234")
+    (music / "a" / "out.wav").symlink_to(tmp_path / "outside" / "o.wav")
+    (music / "out").symlink_to(tmp_path / "outside")
+    for pattern in ("music/*/o*.wav", "music/o*"):
+        assert all("--follow-symlinks" in str(s.problem) for s in collect([pattern]))
+    followed = collect(["music/*/o*.wav"], follow_symlinks=True)
+    assert _ids(followed) == ["a/out.wav", "out/o.wav"]
+    with pytest.raises(UsageError, match="leads out of music"):
+        collect(["music/*/../../outside/*.wav"])
+    assert _ids(collect(["music/b/*/../*.wav"])) == ["x.wav"]

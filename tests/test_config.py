@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import UsageError, WeightsError
+from vit1dx.model import load
 from vit1dx.request import Request, parse_layers
 from vit1dx.weights import read_info
 
@@ -90,6 +92,7 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         ("a.safetensors", b"\xff" * 100, "not a safetensors file"),
         ("b.safetensors", (5).to_bytes(8, "little") + b"hello", "not a safetensors file"),
         ("c.safetensors", (2).to_bytes(8, "little") + b"{}", "no vit1dx config"),
+        ("n.safetensors", (10**6).to_bytes(8, "little") + b"[" * 10**6, "not a safetensors file"),
         ("d.onnx", b"hello, world", "not an ONNX model"),
         ("e.onnx", b"", "no vit1dx config"),
         ("f.pt", b"", "ending in .onnx or .safetensors"),
@@ -99,6 +102,28 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
             read_info(tmp_path / name)
     with pytest.raises(WeightsError, match="no weights at"):
         read_info(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            {"mel": {"n_fft": 10**12}},
+            "n_fft is 1000000000000; it must be above 0 and at most 65536",
+        ),
+        ({"model": {"depth": 10**6}}, "depth is 1000000"),
+        ({"window": {"frames": 10**9}}, "frames is 1000000000"),
+        ({"model": {"depth": 200, "dim": 9600}}, "too small to hold the weights of its config"),
+    ],
+)
+def test_configs_that_would_take_all_memory(
+    tmp_path: Path, config: dict[str, Any], reason: str
+) -> None:
+    header = json.dumps({"__metadata__": {"config": json.dumps(config)}}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(WeightsError, match=reason):
+        load(path)
 
 
 def test_config_of_other_weights_is_kept(tmp_path: Path) -> None:

@@ -149,6 +149,21 @@ def test_data_outside_the_model_file_is_refused(exported: Path, tmp_path: Path) 
         read_info(tmp_path / "m.onnx")
 
 
+def test_data_outside_the_model_file_is_refused_wherever_it_is(
+    exported: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(exported)
+    tensor = onnx.TensorProto(name="t", data_type=1, dims=[1])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    inner = onnx.helper.make_graph([constant], "inner", [], [])
+    model.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match="keeps t in another file"):
+        read_info(tmp_path / "m.onnx")
+
+
 def test_backend_follows_the_weights(small: Path, exported: Path) -> None:
     assert find_weights(exported).path.suffix == ".onnx"
     assert find_weights(None).path.suffix == ".onnx"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import pytest
 import xarray
 
 import vit1dx
-from vit1dx import store
-from vit1dx.arrays import Array
+from vit1dx import buffer
+from vit1dx.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
-from vit1dx.errors import StoreError
+from vit1dx.errors import AudioError, StoreError
+from vit1dx.header import Header
 from vit1dx.request import Request
-from vit1dx.store import FeatureWriter, Header
+from vit1dx.store import FeatureWriter
 from vit1dx.tokens import Tokens, TrackTokens, join
 from vit1dx.weights import WeightsInfo
 
@@ -26,22 +27,13 @@ LAYERS, DIM, HEADS, FRAMES = (2, 5), 12, 3, 125
 ENGINES = ("netcdf4", "h5netcdf")
 
 
-@dataclass
-class _Backend:
-    name: str = "onnx"
-    version: str = "1.0"
-    device: str = "cpu"
-
-    def run(self, mel: Array) -> Any:
-        raise NotImplementedError
-
-
 def _header(attention: str = "none", dtype: str = "float32") -> Header:
     config = Config(model=ModelConfig(depth=6, dim=DIM, heads=HEADS))
     weights = WeightsInfo(
         Path("w.onnx"), config, "tiny", True, "abc", "fp32", LAYERS, "full", LAYERS
     )
-    return Header(weights, config, Request(LAYERS, attention), _Backend(), dtype)
+    backend = BackendInfo("onnx", "1.0", "cpu")
+    return Header(weights, config, Request(LAYERS, attention), dtype, backend)
 
 
 def _tokens(windows: int, attention: str = "none", first: int = 0, frames: int = FRAMES) -> Tokens:
@@ -141,6 +133,7 @@ def test_root_says_how_the_file_was_made(tmp_path: Path) -> None:
         "backend_version": "1.0",
         "device": "cpu",
         "precision": "fp32",
+        "finished": 1,
     }
 
 
@@ -151,7 +144,7 @@ def test_long_tracks_grow_on_disk_and_read_the_same(
     batches = [_tokens(windows, attention, first) for first, windows in ((0, 3), (3, 2), (5, 1))]
     expected = join(batches, 1.5)
     _write(tmp_path / "held.h5", {"x.wav": batches}, _header(attention))
-    monkeypatch.setattr(store, "HELD_BYTES", batches[1].sequence_tokens.nbytes)
+    monkeypatch.setattr(buffer, "HELD_BYTES", batches[1].sequence_tokens.nbytes)
     _write(tmp_path / "spilled.h5", {"x.wav": batches}, _header(attention))
     for name, chunked in (("held.h5", False), ("spilled.h5", True)):
         with h5py.File(tmp_path / name) as file:
@@ -183,7 +176,7 @@ def test_a_track_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spills: bool
 ) -> None:
     if spills:
-        monkeypatch.setattr(store, "HELD_BYTES", 0)
+        monkeypatch.setattr(buffer, "HELD_BYTES", 0)
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
         with pytest.raises(ZeroDivisionError), writer.track("a/bad.wav") as track:
             track.add(_tokens(2))
@@ -215,34 +208,67 @@ def test_what_was_finished_is_kept_when_a_run_ends_early(tmp_path: Path) -> None
         assert list(features) == ["x.wav"]
 
 
-def test_an_output_that_is_there_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "f.h5"
-    path.write_text("precious")
-    with pytest.raises(StoreError, match="--overwrite"):
-        FeatureWriter(path, _header())
-    writer = FeatureWriter(path, _header(), overwrite=True)
-    assert path.read_text() == "precious"  # until the new one is whole
-    writer.close()
-    assert list(vit1dx.open(path)) == []
+def test_an_output_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
+    _write(tmp_path / "f.h5", {"x.wav": [_tokens(1)]}, _header())
+    _write(tmp_path / "f.h5", {"a/y.wav": [_tokens(2)]}, _header())
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert list(features) == ["a/y.wav", "x.wav"]
+    FeatureWriter(tmp_path / "f.h5", _header(), overwrite=True).close()
+    assert list(vit1dx.open(tmp_path / "f.h5")) == []
     assert [p.name for p in tmp_path.iterdir()] == ["f.h5"]
 
 
-def test_two_runs_on_one_output_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"precious", b"\x89HDF\r\n\x1a\n\x02" + bytes(100)])
+def test_another_file_is_kept_unless_it_is_to_be_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "f.h5"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="--overwrite"):
+        FeatureWriter(path, _header())
+    assert path.read_bytes() == content
+    FeatureWriter(path, _header(), overwrite=True).close()
+    assert list(vit1dx.open(path)) == []
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
-        for overwrite in (False, True):
-            with pytest.raises(StoreError, match=r"another run"):
-                FeatureWriter(tmp_path / "f.h5", _header(), overwrite)
-        with writer.track("x.wav") as track:
-            track.add(_tokens(1))
-    assert list(vit1dx.open(tmp_path / "f.h5")) == ["x.wav"]
+        for count, size in ((3, 10), (1, 20)):
+            for name in ("a/x.wav", "b.wav"):
+                with writer.track(name) as track:
+                    track.add(_tokens(count))
+                    track.attributes = {"size": size, "mtime_ns": 1, "duration": 2.0}
+            writer.commit()
+        writer.fail("b.wav", "it went", 30, 3)
+        writer.fail("c.wav", "it never was", 40, 4)
+    with vit1dx.open(tmp_path / "f.h5") as features:
+        assert list(features) == ["a/x.wav"]
+        assert features.failures == {"b.wav": "it went", "c.wav": "it never was"}
+        index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": ""}
+        assert features.index() == {"a/x.wav": index}
+        assert features["a/x.wav"].class_token(2).shape == (1, DIM)
+    with FeatureWriter(tmp_path / "f.h5", _header()) as writer, writer.track("b.wav") as track:
+        track.add(_tokens(1))
+    for engine in ENGINES:
+        with xarray.open_dataset(tmp_path / "f.h5", group="index", engine=engine) as data:
+            assert list(data["id"].values) == ["a/x.wav", "b.wav"]
+            assert data["size"].dims == ("id",)
+        with xarray.open_dataset(tmp_path / "f.h5", group="failures", engine=engine) as data:
+            assert list(data["reason"].values) == ["it never was"]
+        tree = xarray.open_datatree(tmp_path / "f.h5", engine=engine)
+        assert tree["tracks/a/x.wav/class_token"].dims == ("layer", "window", "feature")
 
 
-def test_what_a_killed_run_left_can_be_replaced(tmp_path: Path) -> None:
-    (tmp_path / "f.h5.partial").write_bytes(b"half a file")
-    with pytest.raises(StoreError, match=r"f\.h5\.partial is there.*--overwrite"):
-        FeatureWriter(tmp_path / "f.h5", _header())
-    FeatureWriter(tmp_path / "f.h5", _header(), overwrite=True).close()
-    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+@pytest.mark.parametrize(
+    "name", ["x.wav/y.wav", "a", "", ".", "a/../b", "/x", "a//b", "a/", "n\0l"]
+)
+def test_ids_that_have_no_place(tmp_path: Path, name: str) -> None:
+    with FeatureWriter(tmp_path / "f.h5", _header()) as writer:
+        for good in ("x.wav", "a/x.wav", "long " * 400 + "/" + "y" * 2000):
+            with writer.track(good) as track:
+                track.add(_tokens(1))
+        with pytest.raises(AudioError):
+            writer.begin(name)
+    assert len(vit1dx.open(tmp_path / "f.h5")) == 3
 
 
 def test_outputs_that_cannot_be(tmp_path: Path) -> None:

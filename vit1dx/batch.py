@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .buffer import TrackEnd
 from .collect import Source
-from .errors import AudioError, WriteError
-from .extract import Extracted, Extractor, extract_file
+from .errors import AudioError
+from .pool import Event, Job, Pool
 from .stop import Stopped
 from .store import FeatureWriter
+from .track import TrackWriter
+from .worker import parts_of
+
+#: Seconds that a file may take, whatever its length; and those it may take more for each of its
+#: own: hundreds of times what it needs.
+LEAST_SECONDS, SECONDS_A_SECOND = 600.0, 1.0
 
 
 class Progress(Protocol):
@@ -42,7 +49,14 @@ class Summary:
         Files found.
     done : int
         Files written.
+    already : int
+        Files whose tracks were in the output.
+    changed : int
+        Files that had changed, and were done again.
+    gone : list of str
+        Tracks of the output whose files were not found.
     failures, warnings : list of (id, reason)
+        Failures of earlier runs too, where the file was found as it was then.
     audio_seconds : float
         Of the files written.
     wall_seconds : float
@@ -54,6 +68,9 @@ class Summary:
     output: Path
     files: int
     done: int = 0
+    already: int = 0
+    changed: int = 0
+    gone: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
     audio_seconds: float = 0.0
@@ -73,6 +90,9 @@ class Summary:
             "output_bytes": self.output_bytes,
             "files": self.files,
             "done": self.done,
+            "already": self.already,
+            "changed": self.changed,
+            "gone": self.gone,
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
             "warnings": [{"id": key, "warning": text} for key, text in self.warnings],
@@ -83,75 +103,115 @@ class Summary:
         }
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a file may take.
+
+    Attributes
+    ----------
+    expected : mapping of str to float
+        Expected duration of each file, s, by id.
+    seconds : float or None
+        Seconds for each file; by default ten minutes and its duration.
+    checksum : bool
+        Whether to sum up files' bytes too.
+    """
+
+    expected: Mapping[str, float]
+    seconds: float | None = None
+    checksum: bool = False
+
+    def job(self, source: Source) -> Job:
+        """The job of extracting a file."""
+        usual = LEAST_SECONDS + SECONDS_A_SECOND * self.expected.get(source.id, 0.0)
+        seconds = usual if self.seconds is None else self.seconds
+        return Job("extract", source.id, str(source.path), seconds, self.checksum)
+
+
 def run(
     sources: Sequence[Source],
-    extractor: Extractor,
+    pool: Pool,
     writer: FeatureWriter,
     progress: Progress,
+    limits: Limits,
+    summary: Summary,
     check: Callable[[], None] = lambda: None,
-) -> Summary:
-    """Extract all sources, in order, into an open feature file, and close it.
+) -> None:
+    """Extract all sources into an open feature file, close it, and complete the summary.
 
-    `check` is called between files and between batches of windows. By raising `Stopped` it ends the
-    run: what was finished is kept, and the summary says so.
+    `check` is called several times a second. By raising `Stopped` it ends the run: what was
+    finished is kept, and the summary says so.
 
     Raises
     ------
     WriteError
         If the file can no longer be written.
     """
-    summary = Summary(writer.path, len(sources))
     began = time.perf_counter()
     with writer:
+        extraction = _Run(writer, progress, limits, summary)
         try:
-            for source in sources:
+            for event in pool.run(extraction.jobs(sources)):
                 check()
-                _one(source, extractor, writer, progress, summary, check)
+                extraction.take(event)
+                writer.commit_if_due()
         except Stopped as stopped:
             summary.stopped = str(stopped)
+        writer.finished = summary.stopped is None
     summary.wall_seconds = time.perf_counter() - began
-    summary.output_bytes = writer.path.stat().st_size
-    return summary
 
 
-def _one(
-    source: Source,
-    extractor: Extractor,
-    writer: FeatureWriter,
-    progress: Progress,
-    summary: Summary,
-    check: Callable[[], None],
-) -> None:
-    try:
-        extracted = _extract(source, extractor, writer, progress, check)
-    except (WriteError, Stopped):
-        raise
-    except Exception as error:  # whatever one file does to a decoder, the others come next
-        known = isinstance(error, AudioError)
-        reason = writer.fail(source.id, str(error) if known else f"{type(error).__name__}: {error}")
-        summary.failures.append((source.id, reason))
-        progress.failed(source, reason)
-        return
-    summary.done += 1
-    summary.audio_seconds += extracted.duration
-    for warning in extracted.warnings:
-        summary.warnings.append((source.id, warning))
-        progress.warned(source, warning)
-    progress.finished(source, extracted.duration)
+class _Run:
+    """Puts what workers say into the feature file, the summary and the progress."""
 
+    def __init__(
+        self, writer: FeatureWriter, progress: Progress, limits: Limits, summary: Summary
+    ) -> None:
+        self._writer, self._progress, self._summary = writer, progress, summary
+        self._limits = limits
+        self._open: dict[str, tuple[Source, TrackWriter]] = {}
 
-def _extract(
-    source: Source,
-    extractor: Extractor,
-    writer: FeatureWriter,
-    progress: Progress,
-    check: Callable[[], None],
-) -> Extracted:
-    def advanced(seconds: float) -> None:
-        check()
-        progress.advanced(source, seconds)
+    def jobs(self, sources: Sequence[Source]) -> Iterator[Job]:
+        """What there is to do; what cannot be done fails on the way."""
+        for source in sources:
+            try:
+                if source.problem is not None:
+                    raise AudioError(source.problem)
+                self._open[source.id] = source, self._writer.begin(source.id)
+            except AudioError as error:
+                self._failed(source, str(error))
+            else:
+                yield self._limits.job(source)
 
-    if source.problem is not None:
-        raise AudioError(source.problem)
-    with writer.track(source.id) as track:
-        return extract_file(extractor, source.path, track, advanced)
+    def take(self, event: Event) -> None:
+        """Take what a worker said."""
+        if event.job is None:
+            return
+        source, track = self._open[event.job.id]
+        message = event.message
+        if event.kind == "progress":
+            self._progress.advanced(source, message["seconds"])
+        elif event.kind == "part":
+            track.append(parts_of(message["names"], event.arrays))
+        elif event.kind == "done":
+            mean, *arrays = event.arrays
+            end = TrackEnd(mean, message["checksums"], message["attributes"])
+            track.finish(parts_of(message["names"], arrays), end)
+            del self._open[source.id]
+            self._done(source, end.attributes["duration"], message["warnings"])
+        else:
+            del self._open[source.id]
+            self._failed(source, message["reason"])
+
+    def _done(self, source: Source, duration: float, warnings: Sequence[str]) -> None:
+        self._summary.done += 1
+        self._summary.audio_seconds += duration
+        for warning in warnings:
+            self._summary.warnings.append((source.id, warning))
+            self._progress.warned(source, warning)
+        self._progress.finished(source, duration)
+
+    def _failed(self, source: Source, reason: str) -> None:
+        reason = self._writer.fail(source.id, reason, source.size, source.mtime_ns)
+        self._summary.failures.append((source.id, reason))
+        self._progress.failed(source, reason)

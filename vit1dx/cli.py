@@ -11,13 +11,11 @@ import typer
 
 from . import __version__
 from .errors import SpaceError, UsageError, Vit1dxError, WriteError
-from .stop import SIGNALS, StopSignals
+from .stop import SIGNALS
 from .train.command import train
 
 if TYPE_CHECKING:
     from .batch import Summary
-    from .collect import Source
-    from .extract import Extractor
 
 EXIT_SOME_FAILED, EXIT_USAGE, EXIT_NOTHING_DONE = 1, 2, 3
 
@@ -87,7 +85,34 @@ def extract(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Follow symbolic links out of a folder.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an output instead of going on with it.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do files again that failed before.")
+    ] = False,
+    checksum: Annotated[
+        bool,
+        typer.Option("--checksum", help="Know changed files by content, not by size and time."),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Processes; by default one a usable core.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="S",
+            help="Seconds a file may take; by default ten minutes and its duration.",
+            show_default=False,
+        ),
+    ] = None,
+    memory: Annotated[
+        float, typer.Option(min=0.1, metavar="GIB", help="Memory that a file may take, GiB.")
+    ] = 2.0,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")
     ] = False,
@@ -96,21 +121,26 @@ def extract(
     """Extract tokens and attention of folders of music into one HDF5 file.
 
     A file that cannot be used is reported, recorded in the output, and does not stop the others.
+    The same command again goes on where a run ended: what is done and unchanged is not done again.
     """
     from .collect import collect, read_list
     from .extract import Extractor
-    from .progress import native_messages_silenced
+    from .extraction import Options, extract_all
+    from .pool import Pool
     from .report import print_json, print_summary
 
     if not paths and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else read_list(_read_all(files_from))
-    extractor = Extractor(layers, attention, overlap, weights, backend, device)
-    sources = collect(paths or [], listed, exclude or [], follow_symlinks)
-    if not sources:
-        _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
-    with native_messages_silenced():
-        summary = _run(extractor, sources, output, dtype, overwrite, quiet)
+    options = Options(
+        output, dtype, overwrite, retry_failed, checksum, workers, timeout, memory, quiet
+    )
+    with Pool() as pool:
+        extractor = Extractor(layers, attention, overlap, weights, backend, device)
+        sources = collect(paths or [], listed, exclude or [], follow_symlinks)
+        if not sources:
+            _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
+        summary = extract_all(sources, extractor, options, pool)
     print_json(summary.to_dict()) if as_json else print_summary(summary)
     raise typer.Exit(_exit_code(summary))
 
@@ -169,6 +199,40 @@ def info(
         print_table(["", ""], flatten(values))
 
 
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Read a feature file back and check it: structure, values, attention rows, checksums.
+
+    Exit code 1 if something is wrong; every track that is not sound is named.
+    """
+    from .report import print_json, print_report
+    from .verify import verify as verify_file
+
+    report = verify_file(file)
+    print_json(report.to_dict()) if as_json else print_report(report)
+    raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
+
+
+@app.command()
+def repair(
+    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Keep what is sound of a feature file, and drop the rest; 'extract' then does that again.
+
+    Also gives back room that tracks done again left. Exit code 1 if something was dropped.
+    """
+    from .report import print_json, print_report
+    from .verify import repair as repair_file
+
+    report = repair_file(file)
+    print_json(report.to_dict()) if as_json else print_report(report, repaired=True)
+    raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
+
+
 app.command()(train)
 
 
@@ -191,38 +255,10 @@ def _version(
         raise typer.Exit
 
 
-def _run(
-    extractor: Extractor,
-    sources: list[Source],
-    output: Path,
-    dtype: str,
-    overwrite: bool,
-    quiet: bool,
-) -> Summary:
-    from .batch import run
-    from .estimate import estimate_seconds, estimate_size, require_space
-    from .progress import reporting, stderr_console
-    from .report import show_start
-    from .store import FeatureWriter, require_writable
-
-    require_writable(output, overwrite)
-    header = extractor.header(dtype)
-    console = stderr_console()
-    expected = estimate_seconds(sources)
-    seconds = sum(expected.values())
-    size = estimate_size(seconds, len(sources), extractor.config, extractor.request, dtype)
-    require_space(output, size)
-    if not quiet:
-        show_start(console, extractor, len(sources), seconds, size, dtype)
-    with StopSignals() as signals, reporting(expected, console, quiet) as progress:
-        writer = FeatureWriter(output, header, overwrite)
-        return run(sources, extractor, writer, progress, signals.check)
-
-
 def _exit_code(summary: Summary) -> int:
     if summary.stopped:
         return next(128 + number for number, word in SIGNALS.items() if word == summary.stopped)
-    if not summary.done:
+    if not summary.done + summary.already:
         return EXIT_NOTHING_DONE
     return EXIT_SOME_FAILED if summary.failures else 0
 

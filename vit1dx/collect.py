@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from .audio import AUDIO_EXTENSIONS, printable
 from .errors import UsageError
 
+OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -25,6 +27,8 @@ class Source:
     path : Path
     size : int
         Bytes; 0 if it cannot be had.
+    mtime_ns : int
+        When it was last changed.
     problem : str or None
         Why it cannot be extracted, where that is known without opening it.
     """
@@ -32,6 +36,7 @@ class Source:
     id: str
     path: Path
     size: int = 0
+    mtime_ns: int = 0
     problem: str | None = None
 
 
@@ -109,15 +114,22 @@ def _sources(
 def _globbed(pattern: str, folders: Walker) -> Iterator[Source]:
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    base = Path(*parts[:fixed])
+    base = Path(os.path.normpath(Path(*parts[:fixed])))
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
-        below = PurePosixPath(printable(path.relative_to(base).as_posix()))
-        if path.is_dir():
+        plain = Path(os.path.normpath(match))
+        if not plain.is_relative_to(base):
+            raise UsageError(f"{printable(pattern)} leads out of {base} by '..'; leave that out")
+        below = PurePosixPath(printable(plain.relative_to(base).as_posix()))
+        is_audio = path.suffix.lower() in AUDIO_EXTENSIONS
+        leaves = not Path(os.path.realpath(path)).is_relative_to(base.resolve())
+        if leaves and not folders.follow and (is_audio or path.is_dir()):
+            yield from _wanted(Source(str(below), path, problem=OUT_OF_FOLDER), folders.exclude)
+        elif path.is_dir():
             # "**" names the files in a folder too.
             if "**" not in parts:
                 yield from folders.walk(path, below)
-        elif path.suffix.lower() in AUDIO_EXTENSIONS:
+        elif is_audio:
             yield from _wanted(_source(str(below), path), folders.exclude)
 
 
@@ -132,7 +144,7 @@ class Walker:
     """
 
     def __init__(self, exclude: Sequence[str], follow: bool) -> None:
-        self.exclude, self._follow = exclude, follow
+        self.exclude, self.follow = exclude, follow
 
     def walk(self, root: Path, below: PurePosixPath) -> Iterator[Source]:
         """Audio files under a folder, with ids that begin with `below`."""
@@ -167,13 +179,12 @@ class Walker:
         is_folder = _is_folder(entry)
         if not is_folder and path.suffix.lower() not in AUDIO_EXTENSIONS:
             return
-        if entry.is_symlink() and not self._follow:
+        if entry.is_symlink() and not self.follow:
             inside = Path(os.path.realpath(path)).is_relative_to(root)
             if is_folder and inside:  # what it leads to is found without it
                 return
             if not inside and os.path.exists(path):
-                problem = "symbolic link out of the folder; --follow-symlinks follows it"
-                yield Source(str(below), path, problem=problem)
+                yield Source(str(below), path, problem=OUT_OF_FOLDER)
                 return
         if is_folder:
             yield from self._walk(path, below, root, above)
@@ -194,7 +205,8 @@ def _source(track_id: str, path: Path) -> Source:
         status = path.stat()
     except OSError:
         return Source(track_id, path)
-    return Source(track_id, path, status.st_size if stat.S_ISREG(status.st_mode) else 0)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return Source(track_id, path, size, status.st_mtime_ns)
 
 
 def _wanted(source: Source, exclude: Sequence[str]) -> Iterator[Source]:

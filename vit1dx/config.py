@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import WeightsError
+
+#: What is above comes from a damaged or hostile file, and would take all memory.
+MOST = {
+    "sample_rate": 1_000_000,
+    "n_fft": 1 << 16,
+    "hop_length": 1 << 20,
+    "n_mels": 1 << 12,
+    "depth": 256,
+    "dim": 1 << 14,
+    "mlp_ratio": 64,
+    "frames": 1 << 16,
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,11 @@ class ModelConfig:
             raise WeightsError(
                 f"model dim {self.dim} with {self.heads} heads; dim must be a multiple of 2 * heads"
             )
+
+    @property
+    def matrix_values(self) -> int:
+        """Numbers in the matrices of all blocks."""
+        return self.depth * self.dim * (4 * self.dim + 2 * self.hidden)
 
     @property
     def hidden(self) -> int:
@@ -157,8 +175,9 @@ def _number(kind: type, name: str, value: Any) -> Any:
 def _require_positive(section: Any, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
-        if not value > 0:
-            raise WeightsError(f"config value {name} is {value!r}; it must be above 0")
+        if not 0 < value <= MOST.get(name, math.inf):
+            most = f" and at most {MOST[name]}" if name in MOST else ""
+            raise WeightsError(f"config value {name} is {value!r}; it must be above 0{most}")
 
 
 def _names(values: Any) -> str:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .audio import probe_duration
 from .collect import Source
 from .config import Config
 from .errors import SpaceError
+from .pool import Job, Pool
 from .request import Request
 
 #: Files whose headers are read; the others' durations follow from their sizes.
 PROBED_FILES = 200
+#: Seconds that reading a header may take.
+PROBE_SECONDS = 20.0
 #: What HDF5 adds for a track.
 TRACK_BYTES = 3500
 #: Seconds a byte where no header at all could be read: an mp3's at 128 kbit/s.
@@ -37,30 +39,50 @@ class Size:
         return self.tokens + self.attention
 
 
-def estimate_seconds(sources: Sequence[Source]) -> dict[str, float]:
+def estimate_seconds(
+    sources: Sequence[Source], probe: Callable[[Sequence[Source]], Mapping[str, float]]
+) -> dict[str, float]:
     """Expected duration of each file, s, by id.
 
     Some headers, evenly spaced, are read; a file's duration follows from its size and from the
     seconds a byte of the headers that were read of its extension.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    probe : callable
+        Gives seconds that headers declare, by id; see `probe_in`.
     """
     step = max(1, len(sources) // PROBED_FILES)
-    known: dict[str, float] = {}
+    # Not even opened where there is no size: a pipe would wait for its writer.
+    probed = [source for source in sources[::step] if source.size and not source.problem]
+    known = probe(probed)
     seconds: dict[str, float] = defaultdict(float)
     sizes: dict[str, int] = defaultdict(int)
-    for source in sources[::step]:
-        # Not even opened where there is no size: a pipe would wait for its writer.
-        duration = probe_duration(source.path) if source.size else None
-        if duration is not None:
-            known[source.id] = duration
-            for key in (source.path.suffix.lower(), ""):
-                seconds[key] += duration
-                sizes[key] += source.size
+    for source in probed:
+        for key in (source.path.suffix.lower(), "") if source.id in known else ():
+            seconds[key] += known[source.id]
+            sizes[key] += source.size
     rates = {key: seconds[key] / sizes[key] for key in seconds if sizes[key]}
     usual = rates.get("", DEFAULT_SECONDS_PER_BYTE)
     return {
         source.id: known.get(source.id, source.size * rates.get(source.path.suffix.lower(), usual))
         for source in sources
     }
+
+
+def probe_in(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> dict[str, float]:
+    """Seconds that headers declare, by id, read by workers: a header, too, can crash a decoder.
+
+    `check` is called several times a second.
+    """
+    jobs = (Job("probe", source.id, str(source.path), PROBE_SECONDS) for source in sources)
+    known = {}
+    for event in pool.run(jobs):
+        check()
+        if event.job and event.message.get("seconds") is not None:
+            known[event.job.id] = float(event.message["seconds"])
+    return known
 
 
 def estimate_size(

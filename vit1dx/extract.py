@@ -7,17 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .arrays import Array
 from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, printable
 from .backend import Backend, find_weights, load_backend
+from .buffer import TrackBuffer
 from .config import Config
 from .errors import AudioError, UsageError
 from .mel import LogMel
 from .request import Request, parse_layers
-from .store import Header, TrackWriter
 from .tokens import Tokens, TrackTokens, join
 from .weights import WeightsInfo
 from .windows import Windows, cut
@@ -42,6 +43,8 @@ class Extractor:
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
     backend : {"auto", "onnx", "torch"}
     device : {"auto", "cpu", "cuda"}
+    threads : int, optional
+        Threads of the processor that the model uses; all usable cores by default.
 
     Raises
     ------
@@ -64,16 +67,28 @@ class Extractor:
         weights: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         device: str = "auto",
+        threads: int | None = None,
     ) -> None:
         self.weights: WeightsInfo = find_weights(weights, backend)
         self.config: Config = _with_overlap(self.weights.config, overlap)
         self.request = Request(parse_layers(layers, self.config.model), attention)
-        self._device = device
+        self._device, self._threads = device, threads
+        self._overlap = overlap
+
+    def arguments(self) -> dict[str, Any]:
+        """What makes an extractor like this one, in another process."""
+        return {
+            "layers": self.request.layers,
+            "attention": self.request.attention,
+            "overlap": self._overlap,
+            "weights": os.path.abspath(self.weights.path),
+            "device": self._device,
+        }
 
     @cached_property
     def backend(self) -> Backend:
         """What runs the model; loaded when it is first needed."""
-        return load_backend(self.weights, self.request, self._device)
+        return load_backend(self.weights, self.request, self._device, self._threads)
 
     @cached_property
     def _log_mel(self) -> LogMel:
@@ -142,10 +157,6 @@ class Extractor:
             attention=np.stack([attention[layer] for layer in layers]) if attention else None,
         )
 
-    def header(self, dtype: str = "float32") -> Header:
-        """What a feature file written with this extractor says of itself."""
-        return Header(self.weights, self.config, self.request, self.backend, dtype)
-
 
 @dataclasses.dataclass(frozen=True)
 class Extracted:
@@ -165,16 +176,17 @@ class Extracted:
 def extract_file(
     extractor: Extractor,
     path: Path,
-    track: TrackWriter,
+    track: TrackBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> Extracted:
-    """Extract one file into its place in a feature file.
+    """Extract one file, all but the last step.
 
     Parameters
     ----------
     extractor : Extractor
     path : Path
-    track : TrackWriter
+    track : TrackBuffer
+        To be finished by the caller.
     progress : callable
         Called now and then with the seconds of audio done since the last call.
 

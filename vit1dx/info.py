@@ -42,7 +42,7 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _contents(features: FeatureFile) -> dict[str, Any]:
-    durations = [track.duration for track in features.values()]
+    durations = [float(row["duration"]) for row in features.index().values()]
     return {
         "layers": list(features.layers),
         "tracks": len(durations),

@@ -190,6 +190,8 @@ def load(path: str | os.PathLike[str]) -> ViT1D:
         state = load_file(info.path)
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file: {error}") from None
+    if info.config.model.matrix_values > info.path.stat().st_size:
+        raise WeightsError(f"{path} is too small to hold the weights of its config")
     model = ViT1D(info.config)
     projection = "patch_embed.proj.weight"
     if projection in state and state[projection].ndim == 4:

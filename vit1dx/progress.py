@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -54,7 +52,7 @@ class CountingProgress(QuietProgress):
     def __init__(self, expected: Mapping[str, float], console: Console) -> None:
         self._expected, self._console = expected, console
         self._files = 0
-        self._current = 0.0  # seconds done of the file at hand
+        self._current: dict[str, float] = defaultdict(float)  # seconds done of files at hand
         self._seconds = 0.0  # and of those before it
         self._total = sum(expected.values())
         self._began = time.monotonic()
@@ -62,7 +60,7 @@ class CountingProgress(QuietProgress):
 
     def advanced(self, source: Source, seconds: float) -> None:
         """See `vit1dx.batch.Progress`."""
-        self._current += seconds
+        self._current[source.id] += seconds
         self.show()
 
     def finished(self, source: Source, seconds: float) -> None:
@@ -84,7 +82,7 @@ class CountingProgress(QuietProgress):
     @property
     def seconds(self) -> float:
         """Seconds of audio done."""
-        return self._seconds + self._current
+        return self._seconds + sum(self._current.values())
 
     @property
     def speed(self) -> float:
@@ -98,7 +96,8 @@ class CountingProgress(QuietProgress):
 
     def _end(self, source: Source, seconds: float) -> None:
         self._files += 1
-        self._seconds, self._current = self._seconds + seconds, 0.0
+        self._seconds += seconds
+        self._current.pop(source.id, None)
         self._total += seconds - self._expected[source.id]
         self.show()
 
@@ -156,28 +155,3 @@ def reporting(
             yield progress
     else:
         yield LineProgress(expected, console)
-
-
-@contextlib.contextmanager
-def native_messages_silenced() -> Iterator[TextIO]:
-    """Drop what C libraries print on standard error, and give Python's own a way around that.
-
-    Decoders print a line for every odd byte, without the file's name, into the middle of a progress
-    bar; what matters of it comes back as an error.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    python_stderr = sys.stderr
-    try:
-        with open(
-            kept, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
-        ) as stream:
-            sys.stderr = stream
-            yield stream
-    finally:
-        sys.stderr = python_stderr
-        os.dup2(kept, 2)
-        os.close(kept)

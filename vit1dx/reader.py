@@ -13,7 +13,10 @@ import numpy as np
 
 from .arrays import Array
 from .errors import StoreError
-from .store import FORMAT, FORMAT_VERSION
+from .header import FORMAT, FORMAT_VERSION
+from .journal import read_journal
+from .journaled import JournaledFile
+from .tables import Row, read_table
 
 
 class Track:
@@ -91,6 +94,12 @@ class Track:
 class FeatureFile(Mapping[str, Track]):
     """A feature file, open for reading: a mapping from track ids to tracks, and a context manager.
 
+    Parameters
+    ----------
+    path : path
+    damaged : bool
+        Open a file that was cut too, to see what of it is sound.
+
     Attributes
     ----------
     path : Path
@@ -102,21 +111,46 @@ class FeatureFile(Mapping[str, Track]):
         Front end, model, windows, and what was asked for.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
         self.path = Path(path)
+        self._raw: JournaledFile | None = None
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = h5py.File(self._committed(damaged), "r")
         except FileNotFoundError:
             raise StoreError(f"no feature file at {path}") from None
         except OSError as error:
-            raise StoreError(f"{path} cannot be opened as HDF5: {error}") from None
-        self.attributes: dict[str, Any] = {
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in self._file.attrs.items()
-        }
-        self._require_known_format()
-        self.layers = tuple(int(layer) for layer in self._file["layer"])
-        self.config: dict[str, Any] = json.loads(self.attributes["config"])
+            hint = "; 'vit1dx repair' keeps what is sound" if "truncated file" in str(error) else ""
+            raise StoreError(f"{path} cannot be opened as HDF5: {error}{hint}") from None
+        try:
+            self.attributes: dict[str, Any] = {
+                key: value.item() if isinstance(value, np.generic) else value
+                for key, value in self._file.attrs.items()
+            }
+            self._require_known_format()
+            for value in self.attributes.values():
+                str(value).encode()  # HDF5 guards most of a file by checksums, but not text
+            self.layers = tuple(int(layer) for layer in self._file["layer"])
+            self.config: dict[str, Any] = json.loads(self.attributes["config"])
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            self.close()
+            raise StoreError(f"{path} is damaged at its root: {error}") from None
+
+    def _committed(self, damaged: bool) -> Path | JournaledFile:
+        """The file, or where a commit was cut short, the file as that makes it."""
+        if read_journal(self.path) is None and not damaged:
+            return self.path
+        self._raw = JournaledFile(self.path, writable=False, damaged=damaged)
+        return self._raw
+
+    @property
+    def root(self) -> h5py.File:
+        """The file as h5py has it."""
+        return self._file
+
+    @property
+    def cut(self) -> str:
+        """How a damaged file was cut; empty if it was not, or not opened as one."""
+        return self._raw.cut if self._raw else ""
 
     def _require_known_format(self) -> None:
         kind, version = (self.attributes.get(key) for key in ("format", "format_version"))
@@ -130,8 +164,15 @@ class FeatureFile(Mapping[str, Track]):
     @property
     def failures(self) -> dict[str, str]:
         """Ids of the files that gave no track, each with the reason."""
-        group = self._file["failures"]
-        return dict(zip(*(group[name].asstr()[:] for name in ("id", "reason")), strict=True))
+        return {key: str(row["reason"]) for key, row in self.failed().items()}
+
+    def index(self) -> dict[str, Row]:
+        """What ``/index`` knows of each track, without visiting it."""
+        return read_table(self._file["index"])
+
+    def failed(self) -> dict[str, Row]:
+        """What ``/failures`` knows of each file."""
+        return read_table(self._file["failures"])
 
     def __getitem__(self, track_id: str) -> Track:
         group = self._file["tracks"].get(track_id)
@@ -140,14 +181,16 @@ class FeatureFile(Mapping[str, Track]):
         return Track(track_id, group)
 
     def __iter__(self) -> Iterator[str]:
-        return _track_ids(self._file["tracks"], "")
+        return iter(sorted(self._file["index/id"].asstr()[:].tolist()))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._file["index/id"])
 
     def close(self) -> None:
         """Close the file; its tracks can no longer be read."""
         self._file.close()
+        if self._raw is not None:
+            self._raw.close()
 
     def __enter__(self) -> FeatureFile:
         return self
@@ -175,11 +218,3 @@ def open_features(path: str | os.PathLike[str]) -> FeatureFile:
 
 def _is_track(item: object) -> bool:
     return isinstance(item, h5py.Group) and "complete" in item.attrs
-
-
-def _track_ids(group: h5py.Group, prefix: str) -> Iterator[str]:
-    for name, item in group.items():
-        if _is_track(item):
-            yield prefix + name
-        elif isinstance(item, h5py.Group):
-            yield from _track_ids(item, f"{prefix}{name}/")

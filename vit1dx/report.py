@@ -10,19 +10,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .backend import BackendInfo
 from .batch import Summary
 from .estimate import Size, format_bytes
-from .extract import Extractor
+from .resume import Plan
+from .verify import Report
+from .weights import WeightsInfo
 
 #: Failures listed at the end of a run; the feature file has all.
 SHOWN_FAILURES = 20
 
 
+def show_plan(console: Console, plan: Plan) -> None:
+    """Say what of a run the output holds already."""
+    if plan.already or plan.changed or plan.failures:
+        console.print(
+            f"going on: {plan.already} files are in the output, {plan.changed} have changed since, "
+            f"{len(plan.failures)} failed before",
+            soft_wrap=True,
+        )
+
+
 def show_start(
-    console: Console, extractor: Extractor, files: int, seconds: float, size: Size, dtype: str
+    console: Console,
+    weights: WeightsInfo,
+    backend: BackendInfo,
+    files: int,
+    seconds: float,
+    size: Size,
+    dtype: str,
 ) -> None:
     """Say what is about to be done, and what the user should know before."""
-    backend, weights = extractor.backend, extractor.weights
     lines = [
         f"{files} files, about {seconds / 3600:.2f} h of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
@@ -51,13 +69,30 @@ def print_summary(summary: Summary) -> None:
     if len(summary.failures) > SHOWN_FAILURES:
         more = len(summary.failures) - SHOWN_FAILURES
         console.print(f"... and {more} more, listed in {summary.output} under /failures")
+    if summary.gone:
+        few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
+        line = f"{len(summary.gone)} tracks of the output have no file here any more: {few}"
+        console.print(escape(line), soft_wrap=True)
+    already = f", {summary.already} done before" if summary.already else ""
     line = (
-        f"{summary.done} of {summary.files} files done, {len(summary.failures)} failed: "
+        f"{summary.done} of {summary.files} files done{already}, {len(summary.failures)} failed: "
         f"{summary.audio_seconds / 3600:.2f} h of audio in {summary.wall_seconds:.1f} s, "
         f"{summary.speed:.0f}x real time; {summary.output}, {format_bytes(summary.output_bytes)}"
     )
     if summary.stopped:
-        line = f"{summary.stopped}: {line}"
+        line = f"{summary.stopped}: {line}; the same command goes on from there"
+    console.print(escape(line), soft_wrap=True)
+
+
+def print_report(report: Report, repaired: bool = False) -> None:
+    """Print what a check of a feature file found."""
+    console = Console(highlight=False)
+    for track_id, problem in report.problems:
+        console.print(escape(f"{track_id or 'the file'}: {problem}"), soft_wrap=True)
+    kept = "kept" if repaired else "sound"
+    line = f"{report.path}: {len(report.sound)} of {report.tracks} tracks {kept}"
+    if not report.finished:
+        line += "; the run that wrote it did not come to its end"
     console.print(escape(line), soft_wrap=True)
 
 

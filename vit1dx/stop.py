@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Any
 
@@ -15,7 +17,7 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Takes note of the first signal; the second acts as if this were not here. A context manager.
+    """Takes note of the first signal; the second ends the process at once. A context manager.
 
     Raising from a signal handler would do for most programs, but the exception can come up inside a
     callback of HDF5's, where Python drops it.
@@ -31,8 +33,11 @@ class StopSignals:
             raise Stopped(SIGNALS[self._received])
 
     def _take_note(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:  # what is committed stays; workers end with this process
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the cursor, which a progress bar hides
+            os._exit(128 + number)
         self._received = signal.Signals(number)
-        self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

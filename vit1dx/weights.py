@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,12 +17,15 @@ from .errors import WeightsError
 
 if TYPE_CHECKING:
     import onnx
+    from google.protobuf.message import Message
 
 #: Name of the bundled weights, less the ending.
 BUNDLED = "vit1d-tiny"
 SUFFIXES = (".onnx", ".safetensors")
 #: A safetensors header longer than this is a damaged file's.
 MAX_HEADER_BYTES = 100_000_000
+#: What ONNX's serialisation can hold.
+MAX_ONNX_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
         try:
             header = json.loads(file.read(size))
             return dict(header.get("__metadata__", {}))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise WeightsError(f"{path} is not a safetensors file") from None
 
 
@@ -104,14 +107,29 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError
 
+    if path.stat().st_size > MAX_ONNX_BYTES:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes; at most {MAX_ONNX_BYTES} do")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, OSError) as error:
         raise WeightsError(f"{path} is not an ONNX model: {error}") from None
-    for tensor in model.graph.initializer:
+    for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise WeightsError(f"{path} keeps {tensor.name} in another file; export it in one")
     return model
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """All tensors of a model, wherever they are: in attributes, subgraphs and functions too."""
+    from google.protobuf.message import Message
+
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if isinstance(value, Message) else value:
+                if field.message_type.name == "TensorProto":
+                    yield inner
+                else:
+                    yield from _tensors(inner)
 
 
 @functools.lru_cache(maxsize=8)

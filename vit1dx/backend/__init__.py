@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..arrays import Array
+from ..cores import usable_cores
 from ..errors import BackendError
 from ..request import Request
 from ..weights import WeightsInfo, bundled, read_info
@@ -16,6 +18,15 @@ BACKENDS = ("auto", "onnx", "torch")
 DEVICES = ("auto", "cpu", "cuda")
 
 _log = logging.getLogger("vit1dx")
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What a backend says of itself; see `Backend`."""
+
+    name: str
+    version: str
+    device: str
 
 
 class Backend(Protocol):
@@ -49,13 +60,6 @@ class Backend(Protocol):
         ...
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") -> WeightsInfo:
     """The weights to run, and by their kind the backend.
 
@@ -84,8 +88,10 @@ def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") 
     return read_info(weights)
 
 
-def load_backend(info: WeightsInfo, request: Request, device: str = "auto") -> Backend:
-    """Make the backend that runs these weights.
+def load_backend(
+    info: WeightsInfo, request: Request, device: str = "auto", threads: int | None = None
+) -> Backend:
+    """Make the backend that runs these weights, on so many threads, or all usable cores.
 
     Raises
     ------
@@ -100,7 +106,7 @@ def load_backend(info: WeightsInfo, request: Request, device: str = "auto") -> B
         if info.path.suffix == ".onnx":
             from .onnx import OnnxBackend
 
-            return OnnxBackend(info, request, device)
+            return OnnxBackend(info, request, device, threads or usable_cores())
         from .torch import TorchBackend
 
         return TorchBackend(info, request, device)

@@ -14,7 +14,6 @@ from ..arrays import Array
 from ..errors import BackendError, WeightsError
 from ..request import Request
 from ..weights import WeightsInfo, load_onnx
-from . import usable_cores
 
 _log = logging.getLogger("vit1dx")
 
@@ -37,7 +36,9 @@ class OnnxBackend:
     name = "onnx"
     version: str = ort.__version__
 
-    def __init__(self, info: WeightsInfo, request: Request, device: str = "auto") -> None:
+    def __init__(
+        self, info: WeightsInfo, request: Request, device: str = "auto", threads: int = 1
+    ) -> None:
         require_outputs(info, request)
         self.device = _choose(device)
         graph = load_onnx(info.path)
@@ -46,7 +47,7 @@ class OnnxBackend:
         if request.attention == "class" and info.attention == "full":
             self._maps = {k: class_rows(graph, name) for k, name in self._maps.items()}
         prune(graph, [*self._tokens.values(), *self._maps.values()])
-        self._session = _start(graph, self.device)
+        self._session = _start(graph, self.device, threads)
         # Where a provider does not load, ONNX Runtime goes on without it.
         if PROVIDERS[self.device] not in self._session.get_providers():
             if device != "auto":
@@ -62,9 +63,9 @@ class OnnxBackend:
         return tokens, {layer: outputs[name] for layer, name in self._maps.items()}
 
 
-def _start(graph: onnx.ModelProto, device: str) -> ort.InferenceSession:
+def _start(graph: onnx.ModelProto, device: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     provider = PROVIDERS[device]
     return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])

@@ -1,0 +1,56 @@
+"""An extractor whose decoder does to its process what the file's name says."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import vit1dx.audio
+import vit1dx.extract
+from vit1dx.arrays import Array
+from vit1dx.audio import AudioFile
+from vit1dx.extract import Extractor
+
+
+def make(**arguments: Any) -> Extractor:
+    """Called in a worker, by name: also puts a decoder in place that misbehaves."""
+    setattr(vit1dx.extract, "AudioFile", _HostileFile)  # noqa: B010
+    probe = vit1dx.audio.probe_duration
+
+    def hostile_probe(path: str) -> float | None:
+        if Path(path).stem == "header":
+            ctypes.string_at(0)
+        return probe(path)
+
+    setattr(vit1dx.audio, "probe_duration", hostile_probe)  # noqa: B010
+    return Extractor(**arguments)
+
+
+class _HostileFile(AudioFile):
+    def blocks(self) -> Iterator[Array]:
+        yield from super().blocks()
+        match self.path.stem:
+            case "segfault" | "header":
+                ctypes.string_at(0)
+            case "abort":
+                os.abort()
+            case "exit":
+                os._exit(7)
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                time.sleep(3600)
+            case "endless":
+                while True:
+                    yield np.zeros((16000, 1), np.float32)
+            case "bomb":
+                held = []
+                while True:
+                    held.append(np.ones(1 << 24))

@@ -1,0 +1,292 @@
+"""Worker processes: each takes a file at a time; one that dies, hangs or swells costs its file."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from . import errors
+from .arrays import Array
+from .backend import BackendInfo
+from .channel import Channel, ChannelClosed, Message
+from .errors import BackendError, Vit1dxError
+
+#: Seconds without a sign of life after which a worker counts as hung.
+QUIET_SECONDS = 120.0
+#: How long a pause between two looks at the workers counts at most: a run that was stopped itself
+#: (a suspended machine, Ctrl-Z) does not blame them.
+POLL_SECONDS = 0.25
+#: Workers that may die one after another before they are ready.
+START_ATTEMPTS = 3
+#: Signals that only the run itself takes.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Workers side by side each keep to a core; NumPy's libraries would all take all of them.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+
+_START = "import sys; sys.path[:] = {path!r}; from vit1dx.worker import main; main({fd}, {parent})"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to be done with a file.
+
+    Attributes
+    ----------
+    do : {"extract", "probe"}
+    id : str
+    path : str
+    seconds : float
+        How long it may take.
+    checksum : bool
+        Whether to sum up the file's bytes too.
+    """
+
+    do: Literal["extract", "probe"]
+    id: str
+    path: str
+    seconds: float
+    checksum: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker said of a job; or ``"tick"``, now and then, of none.
+
+    Attributes
+    ----------
+    kind : {"progress", "part", "done", "failed", "tick"}
+    job : Job or None
+    message : dict
+    arrays : list of arrays
+    """
+
+    kind: str
+    job: Job | None = None
+    message: Message = field(default_factory=dict)
+    arrays: list[Array] = field(default_factory=list)
+
+
+class Pool:
+    """Worker processes, replaced as they die; a context manager."""
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+        self._spec: Message = {}
+        self._failed_starts = 0
+        self._returned: deque[Job] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._workers: set[_Worker] = set()
+        self._add()  # it imports its libraries while the run looks for files
+
+    def load(self, spec: Message, check: Callable[[], None] = lambda: None) -> BackendInfo:
+        """Have the model loaded, and say what runs it.
+
+        Parameters
+        ----------
+        spec : dict
+            ``factory`` ("module:callable", which gives an extractor), its ``arguments``, ``dtype``,
+            and ``memory``, bytes that a worker may take beyond those it has when it is ready.
+        check : callable
+            Called several times a second.
+
+        Raises
+        ------
+        Vit1dxError
+            If it cannot be loaded.
+        """
+        self._spec = spec
+        for worker in self._workers:
+            worker.send(spec)
+        while True:
+            for _ in self._look(iter(())):
+                pass
+            check()
+            for worker in self._workers:
+                if worker.info is not None:
+                    return worker.info
+
+    def resize(self, size: int) -> None:
+        """Work with so many processes."""
+        while len(self._workers) < size:
+            self._add()
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Event]:
+        """Do jobs, in any order, as many at a time as there are workers.
+
+        A worker has its next job before its last one's arrays are passed on.
+        """
+        waiting = iter(jobs)
+        while True:
+            for worker in [w for w in self._workers if w.info and not w.job]:
+                self._give(worker, waiting)
+            if not any(worker.job for worker in self._workers):
+                job = self._next(waiting)
+                if job is None:
+                    return
+                self._returned.append(job)
+            yield from self._look(waiting)
+            yield Event("tick")
+
+    def _next(self, waiting: Iterator[Job]) -> Job | None:
+        return self._returned.popleft() if self._returned else next(waiting, None)
+
+    def _give(self, worker: _Worker, waiting: Iterator[Job]) -> None:
+        job = self._next(waiting)
+        if job is None:
+            return
+        try:
+            worker.start(job)
+        except ChannelClosed:  # it died of nothing that this job did
+            self._returned.append(job)
+            self._remove(worker)
+            self._add()
+
+    def _look(self, waiting: Iterator[Job]) -> Iterator[Event]:
+        """One look at all workers."""
+        ready = {key.data for key, _ in self._selector.select(POLL_SECONDS)}
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, 2 * POLL_SECONDS), now
+        for worker in ready:
+            yield from self._listen(worker, waiting)
+        for worker in list(self._workers):
+            worker.wait(passed, heard=worker in ready)
+            reason = worker.overdue()
+            if reason is not None:
+                yield from self._lose(worker, reason)
+
+    def _listen(self, worker: _Worker, waiting: Iterator[Job]) -> Iterator[Event]:
+        try:
+            message, arrays = worker.channel.receive()
+        except ChannelClosed:
+            yield from self._lose(worker, worker.epitaph())
+            return
+        kind, job = message.pop("event"), worker.job
+        if kind == "ready":
+            worker.info = BackendInfo(**message)
+            self._failed_starts = 0
+        elif kind == "refused":
+            error: type[Vit1dxError] = getattr(errors, message["error"])
+            raise error(message["reason"])
+        else:
+            if kind in ("done", "failed"):
+                worker.job = None
+                self._give(worker, waiting)
+            yield Event(kind, job, message, arrays)
+
+    def _lose(self, worker: _Worker, reason: str) -> Iterator[Event]:
+        job = worker.job
+        if worker.info is None:
+            self._failed_starts += 1
+            if self._failed_starts >= START_ATTEMPTS:
+                raise BackendError(f"no worker process gets ready: {reason}")
+        self._remove(worker)
+        self._add()
+        if job is not None:
+            yield Event("failed", job, {"reason": reason})
+
+    def _add(self) -> None:
+        worker = _Worker()
+        self._workers.add(worker)
+        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
+        if self._spec:
+            worker.send(self._spec)
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.discard(worker)
+        self._selector.unregister(worker.channel)
+        worker.kill()
+
+    def close(self) -> None:
+        """End all workers, at once."""
+        for worker in list(self._workers):
+            self._remove(worker)
+        self._selector.close()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One process, from the run's side."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        start = {"path": [str(Path(p).absolute()) for p in sys.path], "fd": theirs.fileno()}
+        command = [sys.executable, "-I", "-c", _START.format(**start, parent=os.getpid())]
+        # Blocked signals stay blocked in what is started: Ctrl-C goes to all of a terminal's
+        # processes, and schedulers, too, tell them all.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # decoders print a line for every odd byte
+                env={**os.environ, **_ONE_THREAD},
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError as error:
+            raise BackendError(f"no worker process can be started: {error.strerror}") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+        self.channel = Channel(ours)
+        self.info: BackendInfo | None = None
+        self.job: Job | None = None
+        self.busy = self.quiet = 0.0
+
+    def start(self, job: Job) -> None:
+        """Give it something to do."""
+        self.channel.send({"do": job.do, "path": job.path, "checksum": job.checksum})
+        self.job, self.busy, self.quiet = job, 0.0, 0.0
+
+    def send(self, spec: Message) -> None:
+        """Tell it what to load; one that is dead already will be found so."""
+        with suppress(ChannelClosed):
+            self.channel.send(spec)
+
+    def wait(self, seconds: float, heard: bool) -> None:
+        """Count time."""
+        self.busy += seconds
+        self.quiet = 0.0 if heard else self.quiet + seconds
+
+    def overdue(self) -> str | None:
+        """Why it should be given up, if it should."""
+        if self.job is not None and self.busy > self.job.seconds:
+            return f"not done after {self.job.seconds:.0f} s: given up"
+        if (self.job is not None or self.info is None) and self.quiet > QUIET_SECONDS:
+            return f"no sign of life for {QUIET_SECONDS:.0f} s: given up"
+        return None
+
+    def epitaph(self) -> str:
+        """How the process ended."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return "its process does not answer any more"
+        if code >= 0:
+            return f"its process ended with code {code}"
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self.channel.close()

@@ -1,0 +1,117 @@
+"""Tables of a feature file, a row a file: ``/index`` and ``/failures``.
+
+A table is held in memory and written at a commit, changed rows only, so that it costs nothing a
+file, and reading it does not visit the tracks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .axes import attach, scale_of
+
+#: Rows a chunk.
+CHUNK = 1024
+
+INDEX = {"size": "int64", "mtime_ns": "int64", "duration": "float64", "sha256": "str"}
+FAILURES = {"reason": "str", "size": "int64", "mtime_ns": "int64"}
+
+Row = dict[str, Any]
+
+
+def create_table(file: h5py.File, name: str, columns: Mapping[str, str]) -> None:
+    """Make an empty table: the column ``id``, the scale of its rows, and those given."""
+    group = file.create_group(name)
+    shape = {"shape": (0,), "maxshape": (None,), "chunks": (CHUNK,)}
+    rows = scale_of(group.create_dataset("id", dtype=h5py.string_dtype(), **shape), "id")
+    for column, kind in columns.items():
+        dtype = h5py.string_dtype() if kind == "str" else kind
+        attach(group.create_dataset(column, dtype=dtype, **shape), [rows])
+
+
+def read_table(group: h5py.Group) -> dict[str, Row]:
+    """All rows, by id."""
+    names = [name for name in group if name != "id"]
+    columns = [_values(group[name]) for name in names]
+    ids = _values(group["id"])
+    return {
+        key: dict(zip(names, row, strict=True)) for key, *row in zip(ids, *columns, strict=True)
+    }
+
+
+def _values(data: h5py.Dataset) -> list[Any]:
+    return (data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]).tolist()
+
+
+class Table(Mapping[str, Row]):
+    """A table being written: a mapping from ids to rows.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        Made by `create_table`.
+    """
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self._rows = read_table(group)
+        self._ids = list(self._rows)
+        self._places = {key: place for place, key in enumerate(self._ids)}
+        self._changed: set[int] = set()
+
+    def put(self, key: str, **row: Any) -> None:
+        """Set a row."""
+        if key not in self._places:
+            self._places[key] = len(self._ids)
+            self._ids.append(key)
+        self._rows[key] = row
+        self._changed.add(self._places[key])
+
+    def remove(self, key: str) -> None:
+        """Take a row away, if it is there; the last one moves into its place."""
+        if key not in self._places:
+            return
+        del self._rows[key]
+        place, last = self._places.pop(key), self._ids.pop()
+        if last != key:
+            self._ids[place], self._places[last] = last, place
+        self._changed.add(place)
+
+    def write(self) -> None:
+        """Bring the file up to date."""
+        if not self._changed:
+            return
+        size = len(self._ids)
+        for name, data in self._group.items():
+            data.resize((size,))
+            for first, stop in _runs(self._changed, size):
+                ids = self._ids[first:stop]
+                values = ids if name == "id" else [self._rows[key][name] for key in ids]
+                data[first:stop] = np.array(values, dtype=data.dtype)
+        self._changed.clear()
+
+    def __getitem__(self, key: str) -> Row:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def _runs(places: set[int], size: int) -> Iterator[tuple[int, int]]:
+    """Places below `size` as runs of consecutive ones: first, and end."""
+    first = stop = -1
+    for place in sorted(p for p in places if p < size):
+        if place != stop:
+            if stop > first:
+                yield first, stop
+            first = place
+        stop = place + 1
+    if stop > first:
+        yield first, stop

@@ -1,0 +1,181 @@
+"""A worker process: takes files one by one, and gives back their arrays.
+
+Whatever a decoder does to it, it does to this process alone; `vit1dx.pool` looks after it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .arrays import Array
+from .buffer import Parts, TrackBuffer, TrackEnd
+from .channel import Channel, ChannelClosed, Message
+from .errors import AudioError, Vit1dxError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Work for the process at the other end of a socket, until it is closed.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the socket.
+    parent : int
+        Process id of the run.
+    """
+    _die_with(parent)
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        _preload()
+        _work(channel)
+    except ChannelClosed:
+        pass
+    os._exit(0)  # nothing to tidy up, and libraries take their time over it
+
+
+def _work(channel: Channel) -> None:
+    spec, _ = channel.receive()
+    try:
+        extractor = _make(spec["factory"], spec["arguments"])
+        backend = extractor.backend
+    except Vit1dxError as error:
+        channel.send({"event": "refused", "error": type(error).__name__, "reason": str(error)})
+        return
+    if backend.device == "cpu":
+        _limit_memory(spec["memory"])
+    about = {"name": backend.name, "version": backend.version, "device": backend.device}
+    channel.send({"event": "ready", **about})
+    while True:
+        job, _ = channel.receive()
+        try:
+            if job["do"] == "probe":
+                channel.send({"event": "done", "seconds": _probe(job["path"])})
+            else:
+                _extract(extractor, channel, job, spec["dtype"])
+        except ChannelClosed:
+            raise
+        except AudioError as error:
+            channel.send({"event": "failed", "reason": str(error)})
+        except MemoryError:
+            channel.send({"event": "failed", "reason": "out of memory"})
+        except Exception as error:  # whatever one file does to a decoder, the others come next
+            channel.send({"event": "failed", "reason": f"{type(error).__name__}: {error}"})
+
+
+def _probe(path: str) -> float | None:
+    from .audio import probe_duration
+
+    return probe_duration(path)
+
+
+def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
+    from .extract import extract_file
+
+    path = Path(job["path"])
+    digest = file_sha256(path) if job["checksum"] else ""
+    sink = _ChannelSink(channel)
+    track = TrackBuffer(sink, dtype)
+    extracted = extract_file(
+        extractor,
+        path,
+        track,
+        lambda seconds: channel.send({"event": "progress", "seconds": seconds}),
+    )
+    if digest:
+        track.attributes["sha256"] = digest
+    sink.warnings = extracted.warnings
+    track.finish()
+
+
+class _ChannelSink:
+    """Sends a track's arrays on; a `TrackSink`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.warnings: list[str] = []
+        self._channel = channel
+
+    def append(self, parts: Parts) -> None:
+        names, arrays = _flat(parts)
+        self._channel.send({"event": "part", "names": names}, arrays)
+
+    def finish(self, parts: Parts, end: TrackEnd) -> None:
+        names, arrays = _flat(parts)
+        words = {"checksums": end.checksums, "attributes": end.attributes}
+        message = {"event": "done", "names": names, "warnings": self.warnings, **words}
+        self._channel.send(message, [end.mean_token, *arrays])
+
+
+def _flat(parts: Parts) -> tuple[list[str], list[Array]]:
+    named = [(name, part) for name, held in parts.items() for part in held]
+    return [name for name, _ in named], [part for _, part in named]
+
+
+def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
+    """Parts of arrays, from the names and arrays of a message."""
+    parts: dict[str, list[Array]] = {}
+    for name, array in zip(names, arrays, strict=True):
+        parts.setdefault(name, []).append(array)
+    return parts
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read.
+    """
+    from .audio import require_readable
+
+    require_readable(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _make(factory: str, arguments: Message) -> Any:
+    """An extractor, made by ``module:callable``."""
+    module, _, name = factory.partition(":")
+    return getattr(import_module(module), name)(**arguments)
+
+
+def _preload() -> None:
+    """Import what takes long while the run still looks for files."""
+    if find_spec("onnxruntime"):
+        import_module("vit1dx.backend.onnx")
+    import_module("vit1dx.extract")
+
+
+def _die_with(parent: int) -> None:
+    """End when the run ends, also in the middle of a decoder that hangs (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process take so many bytes more than it has, and no more (Linux)."""
+    if sys.platform == "linux":
+        import resource
+
+        status = Path("/proc/self/status").read_text()
+        has = int(status.split("VmData:")[1].split()[0]) * 1024
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        soft = has + more if hard == resource.RLIM_INFINITY else min(has + more, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
