@@ -155,7 +155,7 @@ def _inputs(info: WeightsInfo) -> Iterator[Array]:
 def _difference(got: Array, expected: Array) -> tuple[float, float]:
     norms = np.linalg.norm(got, axis=-1) * np.linalg.norm(expected, axis=-1)
     cosine = (got * expected).sum(axis=-1) / norms
-    # A trained residual stream reaches 30 where its root mean square is 5; float32 errors grow alike.
+    # A trained residual stream reaches 30 at a root mean square of 5; float32 errors grow alike.
     scale = max(1.0, float(np.sqrt(np.mean(expected**2))))
     return float(np.abs(got - expected).max()) / scale, float(cosine.min())
 
