@@ -18,10 +18,11 @@ from benchmarks.corpus.__main__ import app as corpus_app
 from benchmarks.corpus.harte import PITCH_NAMES, QUALITIES
 from benchmarks.probes import recordings, similarity, systems
 from benchmarks.probes.__main__ import app
-from benchmarks.probes.attention import head_curves, tuned
 from benchmarks.probes.collection import Render, of_sources, renders
+from benchmarks.probes.curves import head_curves
 from benchmarks.probes.events import matches, peaks
 from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
+from benchmarks.probes.onsets import Onsets
 from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
 from tests.test_corpus import needs_synth
@@ -155,9 +156,9 @@ def synthetic_attention(onsets: list[int], window: int, n: int) -> TrackTokens:
 
 def test_onsets_are_found_in_the_head_that_attends_to_them() -> None:
     onsets = [12, 40, 61, 90, 118, 150, 171, 188]
-    curves = head_curves(synthetic_attention(onsets, 62, 200), RATE)
-    truth = np.array(onsets) / RATE
-    f, (name, *_) = max(tuned(curve, [curves], [truth], RATE) for curve in curves)
+    curves = head_curves(synthetic_attention(onsets, 62, 200))
+    found = Onsets([curves], [np.array(onsets) / RATE])
+    f, (name, *_) = max(found.tuned(curve) for curve in curves)
     assert name == "layer 1, head 1, received"
     assert f == 1
 
@@ -167,7 +168,7 @@ def test_novelty_peaks_where_frames_turn_from_one_side_to_the_other() -> None:
     maps = np.ones((1, 1, 2, 63, 63))
     maps[:, :, 1, 1:31, 1:31] = maps[:, :, 1, 31:, 31:] = 9
     maps /= maps.sum(-1, keepdims=True)
-    curves = head_curves(replace(track, attention=maps), RATE)
+    curves = head_curves(replace(track, attention=maps))
     assert int(curves["layer 1, head 1, novelty"].argmax()) == 30
     np.testing.assert_allclose(curves["layer 1, head 0, novelty"], 0, atol=1e-6)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks.corpus.__main__ import DEFAULT_DATA
 from benchmarks.probes import systems
 from benchmarks.probes.collection import Memory
-from benchmarks.probes.measure import Sets, chosen, contenders, described, onsets, probed, real
+from benchmarks.probes.measure import Sets, chosen, contenders, described, probed, real
 from benchmarks.probes.report import markdown
 from vit1dx.weights import WeightsInfo, read_info
 
@@ -48,8 +48,7 @@ def main(
         described(memory, system, make, sets)
     console.print("probes")
     found = probed(memory, list(makers), sets, seeds)
-    console.print("attention, recordings")
-    found["onsets"] = onsets(memory, list(makers), sets)
+    console.print("recordings")
     found["recordings"] = real(makers, data, out / "recordings")
     found["about"] = about(info, sets, seeds)
     (out / "probes.json").write_text(json.dumps(found, indent=1) + "\n")

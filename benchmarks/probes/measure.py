@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.probes import attention, local, recordings, similarity, systems, whole
+from benchmarks.probes import local, onsets, recordings, similarity, systems, whole
 from benchmarks.probes.collection import Memory, Render, of_sources, renders
 from benchmarks.probes.scores import summary
 from vit1dx.config import Config
@@ -86,8 +84,8 @@ def _itself(system: systems.System) -> systems.System:
 
 
 def probed(memory: Memory, names: list[str], sets: Sets, seeds: int) -> dict[str, Any]:
-    """All probes and self-similarities, by kind, system, feature (and context)."""
-    found: dict[str, Any] = {"local": {}, "whole": {}, "similarity": {}}
+    """All that takes no system any more, by kind, system, feature (and context)."""
+    found: dict[str, Any] = {"local": {}, "whole": {}, "similarity": {}, "onsets": {}}
     # Not forked: threads of PyTorch and ONNX Runtime do not survive that.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         waiting = [
@@ -122,6 +120,13 @@ def _jobs(
                 ("similarity", system, feature),
                 partial(similarity.measure, memory, system, feature, sets.similarity_test),
             )
+        curves = memory.names(system, sets.local_fit[0], "curves")
+        for source in dict.fromkeys(onsets.source_of(name) for name in curves):
+            names_of = [name for name in curves if onsets.source_of(name) == source]
+            yield (
+                ("onsets", system, source),
+                partial(onsets.measure, memory, system, names_of, sets.onset_fit, sets.local_test),
+            )
         if system in LOCAL_ONLY:
             continue
         vectors = dict.fromkeys(memory.names(system, sets.global_fit[0], "whole"))
@@ -141,41 +146,6 @@ def described(memory: Memory, system: str, make: Callable[[], systems.System], s
 
 def _summed(measure: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     return summary(measure(*arguments))
-
-
-def onsets(memory: Memory, names: list[str], sets: Sets) -> dict[str, Any]:
-    """F of onsets by the best head of each layer, and by spectral flux."""
-    found: dict[str, Any] = {}
-    truths = [
-        [np.asarray(render.truth.events("onsets")) for render in group]
-        for group in (sets.onset_fit, sets.local_test)
-    ]
-    rate = systems.CONFIG.mel.frame_rate
-    for system in names:
-        if not memory.names(system, sets.local_test[0], "curves"):
-            continue
-        before, after = (
-            [memory.read_all(system, render, "curves") for render in group]
-            for group in (sets.onset_fit, sets.local_test)
-        )
-        best: dict[str, tuple[float, attention.Choice]] = {}
-        for name in before[0]:
-            group = name.split(",")[0].removeprefix("-")
-            best[group] = max(
-                best.get(group, (0.0, ("", 0.0, 0.0))),
-                attention.tuned(name, before, truths[0], rate),
-            )
-        found[_public(system)] = {
-            group: {
-                "curve": choice[0],
-                "held_out": f,
-                "test": attention.score(
-                    [track[choice[0]] for track in after], truths[1], *choice[1:], rate
-                ),
-            }
-            for group, (f, choice) in best.items()
-        }
-    return found
 
 
 def real(

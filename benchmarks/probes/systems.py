@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from benchmarks.probes.attention import head_curves, spectral_flux
+from benchmarks.probes.curves import head_curves, spectral_flux
 from vit1dx import Extractor
 from vit1dx.audio import AudioFile, mono_at_rate
 from vit1dx.config import Config
@@ -67,7 +67,7 @@ def vit1d(weights: Path) -> System:
             whole[f"{name}, both"] = mean
             whole |= _statistics(name, sequence)
         frames = dict(zip(names, track.sequence_tokens, strict=True))
-        curves = head_curves(track, CONFIG.mel.frame_rate) if closely else {}
+        curves = head_curves(track) if closely else {}
         return Described(frames, whole, curves)
 
     return describe

@@ -1,28 +1,18 @@
-"""Onsets in attention maps (claim C3): curves over time read off each head, against spectral flux.
-
-Which head, reading and threshold serve best is chosen on songs that the encoder was trained on, and
-scored on songs that it was not. Spectral flux gets the same choices of threshold and lag.
-"""
+"""Curves over time read off attention maps, and spectral flux, that may peak at onsets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from benchmarks.probes.events import Counts, peaks
+from vit1dx.config import Config
 from vit1dx.tokens import TrackTokens
 
-ONSET_TOLERANCE = 0.05  # s
-HEIGHTS = tuple(np.round(np.arange(0.0, 1.6, 0.2), 1))
-LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
+RATE = Config().mel.frame_rate
 TURNED = ("received", "class")  # readings that may dip where a note begins
 KERNEL = 4  # frames, 128 ms
 
-Choice = tuple[str, float, float]  # curve, height, lag
 
-
-def head_curves(track: TrackTokens, frame_rate: float) -> dict[str, np.ndarray]:
+def head_curves(track: TrackTokens) -> dict[str, np.ndarray]:
     """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down.
 
     "received" is the attention that a frame gets from the window's frames, "class" what it gets
@@ -31,7 +21,7 @@ def head_curves(track: TrackTokens, frame_rate: float) -> dict[str, np.ndarray]:
     frames on either side of it attend to their own side than to the other.
     """
     assert track.attention is not None
-    first = np.round(track.window_start * frame_rate).astype(int)
+    first = np.round(track.window_start * RATE).astype(int)
     n = len(track.time)
     curves: dict[str, np.ndarray] = {}
     for layer, maps in zip(track.layers, track.attention, strict=True):
@@ -85,28 +75,3 @@ def spectral_flux(mel: np.ndarray) -> np.ndarray:
     """Sum of what rises from frame to frame in log-mel (time, n_mels): (time,)."""
     rise = np.maximum(0, np.diff(mel, axis=0, prepend=mel[:1]))
     return np.asarray(rise.sum(1), dtype=np.float32)
-
-
-def score(
-    curves: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    height: float,
-    lag: float,
-    frame_rate: float,
-) -> float:
-    """F of onsets picked off one curve of each track."""
-    counts = Counts()
-    for curve, truth in zip(curves, truths, strict=True):
-        counts.add(truth, peaks(curve, height, frame_rate, lag), ONSET_TOLERANCE)
-    return counts.f_measure
-
-
-def tuned(
-    name: str, tracks: Sequence[dict[str, np.ndarray]], truths: Sequence[np.ndarray], rate: float
-) -> tuple[float, Choice]:
-    """The best F of a curve on these tracks, and the choices that give it."""
-    curves = [track[name] for track in tracks]
-    # The lag matters little to which height is best: one after the other, not all pairs.
-    height = max(HEIGHTS, key=lambda h: max(score(curves, truths, h, lag, rate) for lag in (0, 1)))
-    lag = max(LAGS, key=lambda lag: score(curves, truths, height, lag, rate))
-    return score(curves, truths, height, lag, rate), (name, height, lag)
