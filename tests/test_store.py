@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vit1dx.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
 from vit1dx.errors import AudioError, StoreError
 from vit1dx.header import Header
+from vit1dx.lock import lock_path
 from vit1dx.request import Request
 from vit1dx.store import FeatureWriter
 from vit1dx.tokens import Tokens, TrackTokens, join
@@ -333,3 +335,21 @@ def test_header_says_the_overlap_that_was_used(tmp_path: Path) -> None:
     header = replace(header, config=replace(header.config, window=window))
     _write(tmp_path / "f.h5", {}, header)
     assert vit1dx.open(tmp_path / "f.h5").config["window"] == {"frames": 125, "overlap": 9}
+
+
+def test_a_file_between_two_states_is_tried_again_while_a_run_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    _write(path, {"x": [_tokens(1)]}, _header())
+    whole = path.read_bytes()
+    torn = whole[:100] + bytes(300) + whole[400:]
+    path.write_bytes(torn)
+    with pytest.raises(StoreError):
+        vit1dx.open(path)
+    lock_path(path).touch()
+    later = threading.Timer(0.1, path.write_bytes, [whole])
+    later.start()
+    assert list(vit1dx.open(path)) == ["x"]
+    later.join()
+    path.write_bytes(torn)
+    with pytest.raises(StoreError):  # not for ever
+        vit1dx.open(path)

@@ -12,6 +12,11 @@ from typing import Any
 from .errors import StoreError
 
 
+def lock_path(output: Path) -> Path:
+    """Where the lock of a feature file is while a run writes it."""
+    return output.with_name(output.name + ".lock")
+
+
 class OutputLock:
     """Keeps a second run off an output, as long as it is open; a context manager.
 
@@ -30,7 +35,7 @@ class OutputLock:
     """
 
     def __init__(self, output: Path) -> None:
-        self.path = output.with_name(output.name + ".lock")
+        self.path = lock_path(output)
         self._output = output
         self._file = self._open()
         try:

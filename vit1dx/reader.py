@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,12 @@ from .errors import StoreError
 from .header import FORMAT, FORMAT_VERSION
 from .journal import read_journal
 from .journaled import JournaledFile
+from .lock import lock_path
 from .tables import Row, read_table
+
+#: A file that a run is writing is tried again: for some milliseconds of each second, while a commit
+#: is applied, it is between two states.
+ATTEMPTS, PAUSE = 5, 0.05  # s
 
 
 class Track:
@@ -213,6 +219,13 @@ def open_features(path: str | os.PathLike[str]) -> FeatureFile:
     ...     for track in features.values():
     ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
     """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return FeatureFile(path)
+        except StoreError:
+            if not lock_path(Path(path)).exists():
+                raise
+            time.sleep(PAUSE)
     return FeatureFile(path)
 
 
