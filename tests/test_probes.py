@@ -132,6 +132,20 @@ def test_other_rates_are_averaged_onto_the_grid() -> None:
     np.testing.assert_allclose(found[1:-1, 0], np.arange(1, 62) / RATE, atol=2e-3)
 
 
+def test_basic_pitch_keeps_time(tmp_path: Path) -> None:
+    """Its windows are no whole number of frames apart: joined carelessly, they drift."""
+    pytest.importorskip("basic_pitch", reason="basic-pitch is not installed")
+    time = np.arange(40 * 16_000) / 16_000
+    since = time % 1.0
+    tone = 0.3 * np.sin(2 * np.pi * 440 * since) * np.exp(-8 * since)
+    soundfile.write(tmp_path / "tone.wav", tone, 16_000)
+    frames = systems.basic_pitch()(tmp_path / "tone.wav").frames["basic-pitch"]
+    rise = np.diff(np.sort(frames, axis=1)[:, -12:].sum(1))
+    for second in (5, 20, 37):
+        near = round(second * RATE) - 10
+        assert abs(near + 1 + int(rise[near : near + 20].argmax()) - second * RATE) < 2
+
+
 def synthetic_attention(onsets: list[int], window: int, n: int) -> TrackTokens:
     """One layer and two heads; frames of head 1 attend to the onsets."""
     starts = [*range(0, n - window, window), n - window]

@@ -117,14 +117,17 @@ def basic_pitch() -> System:
 
     def describe(audio: Path, closely: bool = True) -> Described:
         samples = _samples(audio, rate)
-        step = window - overlap * hop
-        padded = np.pad(samples, (overlap * hop // 2, window))
-        starts = range(0, len(samples), step)
+        margin = overlap // 2
+        padded = np.pad(samples, (margin * hop, window))
+        starts = np.arange(0, len(samples), window - overlap * hop)
         batch = np.stack([padded[start : start + window] for start in starts])[:, :, None]
         parts = session.run(outputs, {session.get_inputs()[0].name: batch})
-        kept = slice(overlap // 2, -(overlap // 2))
-        joined = np.concatenate([np.concatenate(list(part[:, kept])) for part in parts], axis=1)
-        frames = resampled(joined, rate / hop, 1 + len(samples) * CONFIG.mel.sample_rate // rate)
+        windows = np.concatenate(parts, axis=2)[:, margin:-margin]
+        # A window is no whole number of frames longer than its overlap: each goes where it began.
+        joined = np.zeros((starts[-1] // hop + 1 + windows.shape[1], windows.shape[2]), np.float32)
+        for start, found in zip(np.round(starts / hop).astype(int), windows, strict=True):
+            joined[start : start + len(found)] = found
+        frames = resampled(joined, rate / hop, len(samples) * CONFIG.mel.sample_rate // rate)
         return Described({"basic-pitch": frames}, _statistics("basic-pitch", frames))
 
     return describe
