@@ -25,6 +25,8 @@ from vit1dx.store import FeatureWriter
 from vit1dx.tokens import Tokens, TrackTokens, join
 from vit1dx.weights import WeightsInfo
 
+from .conftest import RunCli
+
 LAYERS, DIM, HEADS, FRAMES = (2, 5), 12, 3, 125
 ENGINES = ("netcdf4", "h5netcdf")
 
@@ -353,3 +355,18 @@ def test_a_file_between_two_states_is_tried_again_while_a_run_writes_it(tmp_path
     path.write_bytes(torn)
     with pytest.raises(StoreError):  # not for ever
         vit1dx.open(path)
+
+
+@pytest.mark.parametrize("table", ["index", "failures"])
+def test_a_file_without_its_tables_is_refused_in_one_line(
+    cli: RunCli, songs: Path, tmp_path: Path, table: str
+) -> None:
+    output = ["--layers", "1", "-o", str(tmp_path / "f.h5")]
+    assert cli("extract", songs, *output).returncode == 0
+    with h5py.File(tmp_path / "f.h5", "r+") as file:
+        del file[table]
+    for command in (["extract", str(songs), *output], ["info", str(tmp_path / "f.h5")]):
+        result = cli(*command)
+        assert result.returncode == 2, result
+        assert f"/{table} of " in result.stderr
+        assert "Traceback" not in result.stderr

@@ -174,11 +174,20 @@ class FeatureFile(Mapping[str, Track]):
 
     def index(self) -> dict[str, Row]:
         """What ``/index`` knows of each track, without visiting it."""
-        return read_table(self._file["index"])
+        return self._table("index")
 
     def failed(self) -> dict[str, Row]:
         """What ``/failures`` knows of each file."""
-        return read_table(self._file["failures"])
+        return self._table("failures")
+
+    def _table(self, name: str) -> dict[str, Row]:
+        try:
+            return read_table(self._file[name])
+        except (KeyError, OSError, ValueError) as error:
+            raise StoreError(
+                f"/{name} of {self.path} cannot be read ({error}): it is damaged, or of another "
+                "version of vit1dx; 'vit1dx verify' says more, 'extract --overwrite' replaces it"
+            ) from None
 
     def __getitem__(self, track_id: str) -> Track:
         group = self._file["tracks"].get(track_id)
