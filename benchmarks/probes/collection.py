@@ -96,14 +96,14 @@ class Memory:
 
     def read(self, system: str, render: Render, kind: str, name: str) -> np.ndarray:
         """One of the `kind` ("frames", "whole", "curves") of features."""
-        with np.load(self.path(system, render)) as found:
-            return np.asarray(found[f"{kind}/{name}"])
+        return self.read_several(system, render, kind, [name])[name]
 
-    def read_all(self, system: str, render: Render, kind: str) -> dict[str, np.ndarray]:
-        """All features of a kind, by name."""
+    def read_several(
+        self, system: str, render: Render, kind: str, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
+        """Some features of a kind, by name."""
         with np.load(self.path(system, render)) as found:
-            names = [key for key in found.files if key.startswith(f"{kind}/")]
-            return {key.removeprefix(f"{kind}/"): found[key] for key in names}
+            return {name: np.asarray(found[f"{kind}/{name}"]) for name in names}
 
     def names(self, system: str, render: Render, kind: str) -> list[str]:
         """Names of the features of a kind."""

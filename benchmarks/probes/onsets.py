@@ -53,10 +53,7 @@ class Onsets:
         cls, memory: Memory, system: str, names: Sequence[str], renders: Sequence[Render]
     ) -> Onsets:
         """Curves that a system read off renders."""
-        curves = [
-            {name: memory.read(system, render, "curves", name) for name in names}
-            for render in renders
-        ]
+        curves = [memory.read_several(system, render, "curves", names) for render in renders]
         return cls(curves, [np.asarray(render.truth.events("onsets")) for render in renders])
 
     def score(self, name: str, height: float, lag: float) -> float:
