@@ -118,7 +118,9 @@ class Memory:
             return json.loads(path.read_text())
         found = job()
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found))
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(found))
+        os.replace(unfinished, path)
         return found
 
     def fill(
