@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -85,6 +86,33 @@ def test_decoders_that_misbehave_cost_their_file(
         assert features.failures == reasons
     assert not verify(tmp_path / "f.h5").problems
     assert not list(tmp_path.glob("f.h5.*"))
+
+
+def test_the_clock_may_be_set_back_and_files_come_from_the_future(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the monotonic clock measures time, and files' times need only be the same."""
+    falling = itertools.count(2_000_000_000, -86_400)
+    monkeypatch.setattr(time, "time", lambda: float(next(falling)))
+    monkeypatch.setattr(time, "time_ns", lambda: next(falling) * 10**9)
+    reliability.short_tracks(tmp_path, 30)
+    songs = sorted((tmp_path / "music" / "0").iterdir())
+    years = (1960, 2100, 2400)  # the last is beyond 64 bits of nanoseconds
+    for path, year in zip(songs, years, strict=False):
+        os.utime(path, ns=(0, (year - 1970) * 31_556_952 * 10**9))
+    options = Options(tmp_path / "f.h5", quiet=True)
+
+    def run() -> tuple[int, int, int]:
+        with Pool() as pool:
+            summary = extract_all(collect([str(tmp_path / "music")]), Extractor(1), options, pool)
+        assert summary.wall_seconds >= 0
+        return summary.done, summary.already, summary.changed
+
+    assert run() == (30, 0, 0)
+    assert run() == (0, 30, 0)
+    os.utime(songs[1], ns=(0, 0))
+    assert run() == (1, 29, 1)
+    assert not verify(tmp_path / "f.h5").problems
 
 
 def test_a_worker_that_cannot_start_ends_the_run(tmp_path: Path) -> None:

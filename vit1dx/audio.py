@@ -167,6 +167,11 @@ def _probe_with_pyav(path: str | os.PathLike[str]) -> float | None:
         return None
 
 
+def mtime_ns(status: os.stat_result) -> int:
+    """When a file was last changed, ns, within the 64 bits that are stored of it."""
+    return max(-(1 << 63), min(status.st_mtime_ns, (1 << 63) - 1))
+
+
 def printable(path: str | os.PathLike[str]) -> str:
     r"""A path as text that any file can hold: bytes that are not UTF-8 become ``\xff``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from .audio import AUDIO_EXTENSIONS, printable
+from .audio import AUDIO_EXTENSIONS, mtime_ns, printable
 from .errors import UsageError
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
@@ -206,7 +206,7 @@ def _source(track_id: str, path: Path) -> Source:
     except OSError:
         return Source(track_id, path)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return Source(track_id, path, size, status.st_mtime_ns)
+    return Source(track_id, path, size, mtime_ns(status))
 
 
 def _wanted(source: Source, exclude: Sequence[str]) -> Iterator[Source]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, printable
+from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, mtime_ns, printable
 from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config
@@ -204,7 +204,7 @@ def extract_file(
         track.attributes = {
             "source": printable(path),
             "size": file.status.st_size,
-            "mtime_ns": file.status.st_mtime_ns,
+            "mtime_ns": mtime_ns(file.status),
             "duration": file.duration,
             "sample_rate": file.sample_rate,
             "channels": file.channels,
