@@ -177,6 +177,22 @@ def test_another_files_journal_is_not_applied(tmp_path: Path) -> None:
     assert other.read_bytes() == before
 
 
+def test_the_journal_of_a_file_that_is_gone_is_not_applied_to_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "f.h5"
+    FeatureWriter(path, _header()).close()
+    first = path.read_bytes()
+    with FeatureWriter(path) as writer, writer.track("x.wav") as track:
+        track.add(_tokens(1))
+    changed = {0: path.read_bytes()[:4096]}
+    left = journal.Journal(path.stat().st_size, first[:48], changed)
+    path.unlink()
+    journal_path(path).write_bytes(b"".join(left.parts()))
+    writer = FeatureWriter(path, _header())
+    assert not journal_path(path).exists()
+    assert list(vit1dx.open(path)) == []
+    writer.abandon()
+
+
 def test_a_full_disk_keeps_what_was_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

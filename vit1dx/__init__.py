@@ -1,7 +1,6 @@
 """ViT-1D features of music: class tokens, sequence tokens and attention maps.
 
-`Extractor` gives those of an array or a file; `open` reads a feature file that ``vit1dx extract``
-wrote.
+`Extractor` gives those of an array or a file; `open` reads what ``vit1dx extract`` wrote.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ __all__ = ["Extractor", "TrackTokens", "Vit1dxError", "__version__", "open"]
 if TYPE_CHECKING:
     from .errors import Vit1dxError
     from .extract import Extractor
-    from .reader import open_features as open
+    from .folder import open_features as open
     from .tokens import TrackTokens
 
 _HOMES = {
     "Extractor": ("extract", "Extractor"),
     "TrackTokens": ("tokens", "TrackTokens"),
     "Vit1dxError": ("errors", "Vit1dxError"),
-    "open": ("reader", "open_features"),
+    "open": ("folder", "open_features"),
 }
 
 

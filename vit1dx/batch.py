@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from .buffer import TrackEnd
+from .buffer import Parts, TrackEnd, size_of
 from .collect import Source
 from .errors import AudioError
+from .estimate import TRACK_BYTES, format_bytes
+from .output import Output
 from .pool import Event, Job, Pool
 from .stop import Stopped
-from .store import FeatureWriter
 from .track import TrackWriter
 from .worker import parts_of
 
@@ -111,6 +112,9 @@ class Limits:
     ----------
     expected : mapping of str to float
         Expected duration of each file, s, by id.
+    size : callable
+        Bytes that a track will grow to on disk, from the seconds that its file is expected to be
+        long.
     seconds : float or None
         Seconds for each file; by default ten minutes and its duration.
     checksum : bool
@@ -118,6 +122,7 @@ class Limits:
     """
 
     expected: Mapping[str, float]
+    size: Callable[[float], int]
     seconds: float | None = None
     checksum: bool = False
 
@@ -131,13 +136,13 @@ class Limits:
 def run(
     sources: Sequence[Source],
     pool: Pool,
-    writer: FeatureWriter,
+    writer: Output,
     progress: Progress,
     limits: Limits,
     summary: Summary,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Extract all sources into an open feature file, close it, and complete the summary.
+    """Extract all sources into an open output, close it, and complete the summary.
 
     `check` is called several times a second. By raising `Stopped` it ends the run: what was
     finished is kept, and the summary says so.
@@ -145,7 +150,7 @@ def run(
     Raises
     ------
     WriteError
-        If the file can no longer be written.
+        If the output can no longer be written.
     """
     began = time.perf_counter()
     with writer:
@@ -162,14 +167,15 @@ def run(
 
 
 class _Run:
-    """Puts what workers say into the feature file, the summary and the progress."""
+    """Puts what workers say into the output, the summary and the progress."""
 
     def __init__(
-        self, writer: FeatureWriter, progress: Progress, limits: Limits, summary: Summary
+        self, writer: Output, progress: Progress, limits: Limits, summary: Summary
     ) -> None:
         self._writer, self._progress, self._summary = writer, progress, summary
         self._limits = limits
-        self._open: dict[str, tuple[Source, TrackWriter]] = {}
+        self._sources: dict[str, Source] = {}
+        self._growing: dict[str, TrackWriter] = {}
 
     def jobs(self, sources: Sequence[Source]) -> Iterator[Job]:
         """What there is to do; what cannot be done fails on the way."""
@@ -177,39 +183,63 @@ class _Run:
             try:
                 if source.problem is not None:
                     raise AudioError(source.problem)
-                self._open[source.id] = source, self._writer.begin(source.id)
+                self._writer.require_place(source.id)
             except AudioError as error:
                 self._failed(source, str(error))
             else:
+                self._sources[source.id] = source
                 yield self._limits.job(source)
 
     def take(self, event: Event) -> None:
         """Take what a worker said."""
         if event.job is None:
             return
-        source, track = self._open[event.job.id]
-        message = event.message
+        source, message = self._sources[event.job.id], event.message
         if event.kind == "progress":
             self._progress.advanced(source, message["seconds"])
         elif event.kind == "part":
-            track.append(parts_of(message["names"], event.arrays))
+            self._append(source, parts_of(message["names"], event.arrays), message["seconds"])
         elif event.kind == "done":
             mean, *arrays = event.arrays
             end = TrackEnd(mean, message["checksums"], message["attributes"])
-            track.finish(parts_of(message["names"], arrays), end)
-            del self._open[source.id]
+            self._finish(source, parts_of(message["names"], arrays), end)
             self._done(source, end.attributes["duration"], message["warnings"])
         else:
-            del self._open[source.id]
+            self._growing.pop(source.id, None)
             self._failed(source, message["reason"])
+
+    def _append(self, source: Source, parts: Parts, seconds: float | None) -> None:
+        track = self._growing.get(source.id)
+        if track is None:
+            size = self._limits.size(seconds or self._limits.expected[source.id])
+            track = self._growing[source.id] = self._begin(source, size)
+        track.append(parts)
+
+    def _finish(self, source: Source, parts: Parts, end: TrackEnd) -> None:
+        track = self._growing.pop(source.id, None)
+        track = track or self._begin(source, size_of(parts) + TRACK_BYTES)
+        track.finish(parts, end)
+
+    def _begin(self, source: Source, size: int) -> TrackWriter:
+        """A place for a track, sought only when its size is known."""
+        if size > self._writer.limit:
+            self._warned(
+                source,
+                f"about {format_bytes(size)} of features, more than the "
+                f"{format_bytes(self._writer.limit)} of a shard; it gets one of its own",
+            )
+        return self._writer.begin(source.id, size)
 
     def _done(self, source: Source, duration: float, warnings: Sequence[str]) -> None:
         self._summary.done += 1
         self._summary.audio_seconds += duration
         for warning in warnings:
-            self._summary.warnings.append((source.id, warning))
-            self._progress.warned(source, warning)
+            self._warned(source, warning)
         self._progress.finished(source, duration)
+
+    def _warned(self, source: Source, warning: str) -> None:
+        self._summary.warnings.append((source.id, warning))
+        self._progress.warned(source, warning)
 
     def _failed(self, source: Source, reason: str) -> None:
         reason = self._writer.fail(source.id, reason, source.size, source.mtime_ns)

@@ -19,6 +19,11 @@ HELD_BYTES = 64 << 20
 Parts = Mapping[str, list[Array]]
 
 
+def size_of(parts: Parts) -> int:
+    """Bytes of all arrays together."""
+    return sum(part.nbytes for held in parts.values() for part in held)
+
+
 @dataclass(frozen=True)
 class TrackEnd:
     """What is known of a track once all of it was seen.

@@ -49,13 +49,22 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option("--weights", metavar="W", help="Weights to use instead of the bundled ones."),
 ]
+FeaturesArgument = Annotated[
+    Path, typer.Argument(metavar="FEATS.h5|FOLDER", help="A feature file, or folder of them.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON on stdout.")]
 
 
 @app.command(epilog=EXIT_CODES)
 def extract(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUT.h5", help="Feature file to write.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.h5|FOLDER/",
+            help="Feature file to write, or folder of many, its shards.",
+        ),
     ],
     paths: Annotated[
         list[str] | None,
@@ -85,6 +94,12 @@ def extract(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Follow symbolic links out of a folder.")
     ] = False,
+    shard_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Most bytes of a shard of FOLDER/, as 500MB; 16GiB by default."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an output instead of going on with it.")
     ] = False,
@@ -118,7 +133,7 @@ def extract(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Extract tokens and attention of folders of music into one HDF5 file.
+    """Extract tokens and attention of folders of music into an HDF5 file, or a folder of them.
 
     A file that cannot be used is reported, recorded in the output, and does not stop the others.
     The same command again goes on where a run ended: what is done and unchanged is not done again.
@@ -126,6 +141,7 @@ def extract(
     from .collect import collect, read_list
     from .extract import Extractor
     from .extraction import Options, extract_all
+    from .output import shard_limit
     from .pool import Pool
     from .report import print_json, print_summary
 
@@ -133,7 +149,16 @@ def extract(
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else read_list(_read_all(files_from))
     options = Options(
-        output, dtype, overwrite, retry_failed, checksum, workers, timeout, memory, quiet
+        Path(output),
+        shard_limit(output, shard_size),
+        dtype,
+        overwrite,
+        retry_failed,
+        checksum,
+        workers,
+        timeout,
+        memory,
+        quiet,
     )
     with Pool() as pool:
         extractor = Extractor(layers, attention, overlap, weights, backend, device)
@@ -185,14 +210,19 @@ def export_onnx(
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A feature file, ONNX model or weights file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A feature file or folder of them, ONNX model or weights file."
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a feature file, an ONNX model or a weights file holds."""
+    """Show what a feature file or folder, an ONNX model or a weights file holds."""
     from .info import describe
     from .report import flatten, print_json, print_table
 
-    values = describe(file)
+    values = describe(path)
     if as_json:
         print_json(values)
     else:
@@ -201,34 +231,34 @@ def info(
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    path: FeaturesArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a feature file back and check it: structure, values, attention rows, checksums.
+    """Read features back and check them: structure, values, attention rows, checksums.
 
     Exit code 1 if something is wrong; every track that is not sound is named.
     """
     from .report import print_json, print_report
-    from .verify import verify as verify_file
+    from .verify import verify as verify_features
 
-    report = verify_file(file)
+    report = verify_features(path)
     print_json(report.to_dict()) if as_json else print_report(report)
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 
 
 @app.command()
 def repair(
-    file: Annotated[Path, typer.Argument(metavar="FEATS.h5", help="A feature file.")],
+    path: FeaturesArgument,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep what is sound of a feature file, and drop the rest; 'extract' then does that again.
+    """Keep the features that are sound, and drop the rest; 'extract' then does those again.
 
     Also gives back room that tracks done again left. Exit code 1 if something was dropped.
     """
     from .report import print_json, print_report
-    from .verify import repair as repair_file
+    from .verify import repair as repair_features
 
-    report = repair_file(file)
+    report = repair_features(path)
     print_json(report.to_dict()) if as_json else print_report(report, repaired=True)
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 

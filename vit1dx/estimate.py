@@ -15,6 +15,7 @@ from .config import Config
 from .errors import SpaceError
 from .pool import Job, Pool
 from .request import Request
+from .track import CHUNK_BYTES
 
 #: Files whose headers are read; the others' durations follow from their sizes.
 PROBED_FILES = 200
@@ -100,14 +101,22 @@ def estimate_size(
     return Size(tokens=round(tokens) + TRACK_BYTES * tracks, attention=round(attention))
 
 
+def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> int:
+    """Expected size of one track that grows on disk, its last chunks filled up."""
+    arrays = 2 if request.attention == "none" else 3
+    chunks = arrays * len(request.layers) + 2  # and those of the two time axes
+    return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
+
+
 def require_space(path: Path, size: Size) -> None:
     """Raise `SpaceError` unless the disk that `path` is on has room for `size`."""
-    free = shutil.disk_usage(path.parent).free
+    home = path if path.is_dir() else path.parent
+    free = shutil.disk_usage(home).free
     if size.total > free:
         raise SpaceError(
             f"about {format_bytes(size.total)} needed (tokens {format_bytes(size.tokens)}, "
             f"attention {format_bytes(size.attention)}) and {format_bytes(free)} free at "
-            f"{path.parent}; ask for fewer layers, less attention or --dtype float16"
+            f"{home}; ask for fewer layers, less attention or --dtype float16"
         )
 
 

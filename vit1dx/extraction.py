@@ -11,17 +11,20 @@ from .batch import Limits, Summary, run
 from .collect import Source
 from .cores import usable_cores
 from .errors import StoreError
-from .estimate import estimate_seconds, estimate_size, probe_in, require_space
+from .estimate import estimate_seconds, estimate_size, grown_size, probe_in, require_space
 from .extract import Extractor
 from .header import Header, config_dict
 from .journal import recover
 from .lock import OutputLock
+from .output import Output, feature_files, require_folder, require_writable
 from .pool import Pool
 from .progress import reporting, stderr_console
+from .reader import require_no_shard
 from .report import show_plan, show_start
 from .resume import Plan, plan
+from .sharded import FolderWriter
 from .stop import Stopped, StopSignals
-from .store import FeatureWriter, require_writable
+from .store import FeatureWriter
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Options:
     Attributes
     ----------
     output : Path
+    shard_bytes : int or None
+        Most bytes of a shard, where the output is a folder of them.
     dtype : {"float32", "float16"}
     overwrite, retry_failed, checksum, quiet : bool
     workers : int or None
@@ -44,6 +49,7 @@ class Options:
     """
 
     output: Path
+    shard_bytes: int | None = None
     dtype: str = "float32"
     overwrite: bool = False
     retry_failed: bool = False
@@ -66,7 +72,7 @@ def extract_all(
         If the output cannot be written, is another run's, or was made differently.
     """
     header = Header(extractor.weights, extractor.config, extractor.request, options.dtype)
-    require_writable(options.output)
+    _require_output(options)
     with OutputLock(options.output), StopSignals() as signals:
         summary = Summary(options.output, len(sources))
         try:
@@ -76,20 +82,37 @@ def extract_all(
             if done.todo:
                 _extract(done, extractor, header, options, pool, signals.check, summary)
             elif not done.finished:
-                FeatureWriter(options.output, header).close()
+                _writer(header, options).close()
         except Stopped as stopped:
             summary.stopped = str(stopped)
-        summary.output_bytes = options.output.stat().st_size if options.output.exists() else 0
+        summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
         return summary
+
+
+def _require_output(options: Options) -> None:
+    """Have the place of the output there, and writable."""
+    if options.shard_bytes is None:
+        require_writable(options.output)
+        require_no_shard(options.output)
+    else:
+        require_folder(options.output)
+
+
+def _writer(header: Header, options: Options) -> Output:
+    if options.shard_bytes is None:
+        return FeatureWriter(options.output, header, options.overwrite)
+    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
 
 
 def _plan(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
-    if options.overwrite or not options.output.exists():
+    files = feature_files(options.output)
+    if options.overwrite or not files:
         return Plan(list(sources))
     try:
-        recover(options.output)
+        for file in files:
+            recover(file)
     except OSError as error:
         raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     settings = {
@@ -135,6 +158,8 @@ def _extract(
             console, extractor.weights, backend, len(done.todo), seconds, size, options.dtype
         )
     with reporting(expected, console, options.quiet) as progress:
-        writer = FeatureWriter(options.output, replace(header, backend=backend), options.overwrite)
-        limits = Limits(expected, options.timeout, options.checksum)
+        writer = _writer(replace(header, backend=backend), options)
+        limits = Limits(
+            expected, lambda length: grown_size(length, *of), options.timeout, options.checksum
+        )
         run(done.todo, pool, writer, progress, limits, summary, check)

@@ -42,6 +42,8 @@ class Header:
         Of the tokens and the attention.
     backend : BackendInfo or None
         What really ran; to be known when a file is made.
+    shard : int or None
+        Which shard of a folder the file is; None where it is alone.
     """
 
     weights: WeightsInfo
@@ -49,6 +51,7 @@ class Header:
     request: Request
     dtype: str = "float32"
     backend: BackendInfo | None = None
+    shard: int | None = None
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file's root."""
@@ -67,6 +70,7 @@ class Header:
             "precision": self.weights.precision,
             "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
             "finished": np.int8(0),
+            **({} if self.shard is None else {"shard": self.shard}),
         }
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .reader import FeatureFile, open_features
+from .features import Features
+from .folder import open_features
+from .output import feature_files
 from .weights import SUFFIXES, read_info
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe a file by its kind.
+    """Describe a file, or a folder of shards, by its kind.
 
     Returns
     -------
@@ -26,22 +28,25 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         If there is no such file, or it is none of these.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         raise UsageError(f"no file at {path}")
-    kind, values = _features(path) if path.suffix not in SUFFIXES else _weights(path)
-    return {"kind": kind, "path": str(path), "bytes": path.stat().st_size, **values}
+    files = feature_files(path)
+    kind, values = _weights(path) if path.suffix in SUFFIXES else _features(path)
+    size = sum(file.stat().st_size for file in files)
+    return {"kind": kind, "path": str(path), "bytes": size, **values}
 
 
 def _features(path: Path) -> tuple[str, dict[str, Any]]:
     with open_features(path) as features:
         return "features", {
+            **({"shards": len(feature_files(path))} if path.is_dir() else {}),
             **{key: value for key, value in features.attributes.items() if key != "config"},
             **_contents(features),
             "config": features.config,
         }
 
 
-def _contents(features: FeatureFile) -> dict[str, Any]:
+def _contents(features: Features) -> dict[str, Any]:
     durations = [float(row["duration"]) for row in features.index().values()]
     return {
         "layers": list(features.layers),

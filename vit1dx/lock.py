@@ -13,8 +13,13 @@ from .errors import StoreError
 
 
 def lock_path(output: Path) -> Path:
-    """Where the lock of a feature file is while a run writes it."""
-    return output.with_name(output.name + ".lock")
+    """Where the lock of a feature file, or a folder of shards, is while a run writes it."""
+    return output / "lock" if output.is_dir() else output.with_name(output.name + ".lock")
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a run seems to write a feature file, or the folder that it is a shard of."""
+    return lock_path(file).exists() or lock_path(file.parent).exists()
 
 
 class OutputLock:
@@ -26,7 +31,8 @@ class OutputLock:
     Parameters
     ----------
     output : Path
-        The feature file; the lock is ``OUT.h5.lock`` beside it.
+        The feature file, and the lock is ``OUT.h5.lock`` beside it; or a folder of shards, with
+        the lock in it.
 
     Raises
     ------

@@ -1,104 +1,24 @@
-"""The feature file, read: by track, layer and time range."""
+"""One feature file, read."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 
-from .arrays import Array
 from .errors import StoreError
+from .features import Features, Track, plain
 from .header import FORMAT, FORMAT_VERSION
 from .journal import read_journal
 from .journaled import JournaledFile
-from .lock import lock_path
 from .tables import Row, read_table
 
-#: A file that a run is writing is tried again: for some milliseconds of each second, while a commit
-#: is applied, it is between two states.
-ATTEMPTS, PAUSE = 5, 0.05  # s
 
-
-class Track:
-    """One track of an open feature file; arrays are read when they are asked for.
-
-    Attributes
-    ----------
-    id : str
-        Its path below the input folder.
-    layers : tuple of int
-        The layers kept.
-    attributes : dict
-        ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``.
-    """
-
-    def __init__(self, track_id: str, group: h5py.Group) -> None:
-        self.id, self._group = track_id, group
-        self.layers = tuple(int(layer) for layer in group["layer"])
-        self.attributes: dict[str, Any] = {
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in group.attrs.items()
-        }
-
-    @property
-    def duration(self) -> float:
-        """Length of what was decoded, s."""
-        return float(self.attributes["duration"])
-
-    def time(self, start: float | None = None, stop: float | None = None) -> Array:
-        """Centres of the tokens from `start` up to, not including, `stop` (s): (time,) float64."""
-        return self._group["time"][self._range(start, stop)]
-
-    def sequence_tokens(
-        self, layer: int, start: float | None = None, stop: float | None = None
-    ) -> Array:
-        """Sequence tokens of a layer, (time, feature), of the same range as `time` gives."""
-        return self._group["sequence_tokens"][self._index(layer), self._range(start, stop)]
-
-    def class_token(self, layer: int) -> Array:
-        """Class tokens of a layer, (window, feature)."""
-        return self._group["class_token"][self._index(layer)]
-
-    def mean_token(self, layer: int) -> Array:
-        """Mean of a layer's class and sequence tokens, (feature,)."""
-        return self._group["mean_token"][self._index(layer)]
-
-    def window_start(self) -> Array:
-        """Centre of each window's first frame, s: (window,) float64."""
-        return self._group["window_start"][:]
-
-    def attention(self, layer: int) -> Array:
-        """Attention of a layer: (window, head, query, key), or (window, head, key).
-
-        Raises
-        ------
-        StoreError
-            If the file holds none, or not this layer.
-        """
-        if "attention" not in self._group:
-            raise StoreError(f"no attention in {self._group.file.filename}")
-        return self._group["attention"][self._index(layer)]
-
-    def _index(self, layer: int) -> int:
-        try:
-            return self.layers.index(layer)
-        except ValueError:
-            raise StoreError(f"no layer {layer}; layers {list(self.layers)} were kept") from None
-
-    def _range(self, start: float | None, stop: float | None) -> slice:
-        bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
-        first, end = np.searchsorted(self._group["time"][:], bounds)
-        return slice(int(first), int(end))
-
-
-class FeatureFile(Mapping[str, Track]):
-    """A feature file, open for reading: a mapping from track ids to tracks, and a context manager.
+class FeatureFile(Features):
+    """A feature file, open for reading.
 
     Parameters
     ----------
@@ -106,15 +26,10 @@ class FeatureFile(Mapping[str, Track]):
     damaged : bool
         Open a file that was cut too, to see what of it is sound.
 
-    Attributes
-    ----------
-    path : Path
-    layers : tuple of int
-        The layers kept.
-    attributes : dict
-        What the file says of how it was made: weights, backend, versions.
-    config : dict
-        Front end, model, windows, and what was asked for.
+    Raises
+    ------
+    StoreError
+        If there is no such file, or it is not a feature file of a known version.
     """
 
     def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
@@ -128,15 +43,12 @@ class FeatureFile(Mapping[str, Track]):
             hint = "; 'vit1dx repair' keeps what is sound" if "truncated file" in str(error) else ""
             raise StoreError(f"{path} cannot be opened as HDF5: {error}{hint}") from None
         try:
-            self.attributes: dict[str, Any] = {
-                key: value.item() if isinstance(value, np.generic) else value
-                for key, value in self._file.attrs.items()
-            }
+            self.attributes = plain(self._file.attrs)
             self._require_known_format()
             for value in self.attributes.values():
                 str(value).encode()  # HDF5 guards most of a file by checksums, but not text
             self.layers = tuple(int(layer) for layer in self._file["layer"])
-            self.config: dict[str, Any] = json.loads(self.attributes["config"])
+            self.config = json.loads(self.attributes["config"])
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             self.close()
             raise StoreError(f"{path} is damaged at its root: {error}") from None
@@ -167,17 +79,12 @@ class FeatureFile(Mapping[str, Track]):
                 f"{FORMAT!r}, version {FORMAT_VERSION} is needed"
             )
 
-    @property
-    def failures(self) -> dict[str, str]:
-        """Ids of the files that gave no track, each with the reason."""
-        return {key: str(row["reason"]) for key, row in self.failed().items()}
-
     def index(self) -> dict[str, Row]:
-        """What ``/index`` knows of each track, without visiting it."""
+        """See `Features`."""
         return self._table("index")
 
     def failed(self) -> dict[str, Row]:
-        """What ``/failures`` knows of each file."""
+        """See `Features`."""
         return self._table("failures")
 
     def _table(self, name: str) -> dict[str, Row]:
@@ -189,11 +96,16 @@ class FeatureFile(Mapping[str, Track]):
                 "version of vit1dx; 'vit1dx verify' says more, 'extract --overwrite' replaces it"
             ) from None
 
-    def __getitem__(self, track_id: str) -> Track:
+    def group(self, track_id: str) -> h5py.Group:
+        """A track as h5py has it; raises KeyError if there is none."""
         group = self._file["tracks"].get(track_id)
         if not _is_track(group):
             raise KeyError(track_id)
-        return Track(track_id, group)
+        return group
+
+    def __getitem__(self, track_id: str) -> Track:
+        group = self.group(track_id)
+        return Track(track_id, lambda: group)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._file["index/id"].asstr()[:].tolist()))
@@ -202,40 +114,23 @@ class FeatureFile(Mapping[str, Track]):
         return len(self._file["index/id"])
 
     def close(self) -> None:
-        """Close the file; its tracks can no longer be read."""
+        """See `Features`."""
         self._file.close()
         if self._raw is not None:
             self._raw.close()
 
-    def __enter__(self) -> FeatureFile:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def open_features(path: str | os.PathLike[str]) -> FeatureFile:
-    """Open a feature file; also ``vit1dx.open``.
-
-    Raises
-    ------
-    StoreError
-        If there is no such file, or it is not a feature file of a known version.
-
-    Examples
-    --------
-    >>> with vit1dx.open("feats.h5") as features:  # doctest: +SKIP
-    ...     for track in features.values():
-    ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
-    """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return FeatureFile(path)
-        except StoreError:
-            if not lock_path(Path(path)).exists():
-                raise
-            time.sleep(PAUSE)
-    return FeatureFile(path)
+def require_no_shard(path: Path) -> None:
+    """Raise `StoreError` if a file is a shard: only its folder is gone on with, or repaired."""
+    if not path.is_file():
+        return
+    try:
+        with FeatureFile(path, damaged=True) as features:
+            is_shard = "shard" in features.attributes
+    except StoreError:  # what is no feature file is no shard
+        return
+    if is_shard:
+        raise StoreError(f"{path} is a shard of a folder; give the folder, {path.parent}/")
 
 
 def _is_track(item: object) -> bool:

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from .backend import BackendInfo
 from .batch import Summary
+from .checks import Report
 from .estimate import Size, format_bytes
 from .resume import Plan
-from .verify import Report
 from .weights import WeightsInfo
 
 #: Failures listed at the end of a run; the feature file has all.
@@ -85,10 +85,10 @@ def print_summary(summary: Summary) -> None:
 
 
 def print_report(report: Report, repaired: bool = False) -> None:
-    """Print what a check of a feature file found."""
+    """Print what a check of features found."""
     console = Console(highlight=False)
     for track_id, problem in report.problems:
-        console.print(escape(f"{track_id or 'the file'}: {problem}"), soft_wrap=True)
+        console.print(escape(f"{track_id or report.path}: {problem}"), soft_wrap=True)
     kept = "kept" if repaired else "sound"
     line = f"{report.path}: {len(report.sound)} of {report.tracks} tracks {kept}"
     if not report.finished:

@@ -10,7 +10,8 @@ from typing import Any
 
 from .collect import Source
 from .errors import AudioError, StoreError
-from .reader import FeatureFile
+from .features import Features
+from .folder import open_features
 from .tables import Row
 from .worker import file_sha256
 
@@ -56,7 +57,7 @@ def plan(
     ----------
     sources : sequence of Source
     output : Path
-        A feature file, at its last commit.
+        A feature file, or a folder of shards, at its last commit.
     settings : mapping
         See `require_same`.
     retry_failed : bool
@@ -71,7 +72,7 @@ def plan(
     StoreError
         If the output is no feature file, or was made with other settings.
     """
-    with FeatureFile(output) as features:
+    with open_features(output) as features:
         require_same(output, features, settings)
         index, failures = features.index(), features.failed()
         finished = bool(features.attributes["finished"])
@@ -102,13 +103,13 @@ def _same(source: Source, row: Row, checksum: bool) -> bool:
     return (row["size"], row["mtime_ns"]) == (source.size, source.mtime_ns)
 
 
-def require_same(output: Path, features: FeatureFile, settings: Mapping[str, Any]) -> None:
+def require_same(output: Path, features: Features, settings: Mapping[str, Any]) -> None:
     """Raise `StoreError`, with the difference, unless a file was made with these settings.
 
     Parameters
     ----------
     output : Path
-    features : FeatureFile
+    features : Features
     settings : mapping
         ``model_sha256``, ``precision`` and ``config`` (nested), as the root of a file has them.
     """

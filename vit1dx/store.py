@@ -22,6 +22,7 @@ from .errors import AudioError, StoreError, UsageError, WriteError
 from .header import VERSIONS, Header, create
 from .journal import recover
 from .journaled import JournaledFile
+from .output import Output, require_writable
 from .request import Request
 from .tables import Table
 from .track import TrackWriter
@@ -30,7 +31,7 @@ from .track import TrackWriter
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
 
 
-class FeatureWriter:
+class FeatureWriter(Output):
     """A feature file being written, or gone on with; a context manager.
 
     Parameters
@@ -45,8 +46,6 @@ class FeatureWriter:
     ----------
     index, failures : Table
         The tracks, and the files that gave none, with what is known of their files.
-    finished : bool
-        Whether the run came to its end, as the root will say once the file is closed.
 
     Raises
     ------
@@ -60,8 +59,7 @@ class FeatureWriter:
         self.path = Path(path)
         require_writable(self.path)
         try:
-            if self.path.exists():
-                recover(self.path)
+            recover(self.path)
             if header and (overwrite or not self.path.exists()):
                 create(self.path, header.attributes())
             self._raw = JournaledFile(self.path, writable=True)
@@ -80,7 +78,6 @@ class FeatureWriter:
                 f"{self.path} is no feature file ({error}); give another -o, or --overwrite to "
                 "replace it"
             ) from None
-        self.finished = True
         self._waits = False
         self._next_commit = time.monotonic() + COMMIT_SECONDS
         if self._file.attrs["finished"]:
@@ -93,19 +90,18 @@ class FeatureWriter:
         yield buffer
         buffer.finish()
 
-    def begin(self, track_id: str) -> TrackWriter:
-        """A place for a track; it is in the file when its `finish` was called.
+    @property
+    def size(self) -> int:
+        """Bytes of the file, with what waits to be committed, but for new chunks of the tables."""
+        return self._file.id.get_filesize() + self.index.held_bytes + self.failures.held_bytes
 
-        Raises
-        ------
-        AudioError
-            If there is no place for it.
-        """
-        self._require_place(track_id)
+    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
+        """See `Output`; the size does not matter."""
+        self.require_place(track_id)
         return TrackWriter(self, track_id, self._request)
 
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
-        """Record that a file gave no track, and why; returns the reason as it is recorded."""
+        """See `Output`."""
         reason = _storable(reason)
         self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
         if track_id in self.index:  # it was made of what the file held before
@@ -134,7 +130,7 @@ class FeatureWriter:
         self._waits = False
 
     def commit_if_due(self) -> None:
-        """Commit if the last time is a while ago and something waits."""
+        """See `Output`."""
         late = self._waits and time.monotonic() >= self._next_commit
         if late or self._raw.held_bytes > COMMIT_BYTES:
             self.commit()
@@ -173,13 +169,7 @@ class FeatureWriter:
         return self._file.create_group(None)
 
     def close(self) -> None:
-        """Commit and close the file.
-
-        Raises
-        ------
-        WriteError
-            If the last commit cannot be.
-        """
+        """See `Output`."""
         try:
             with self.writing():
                 self._file.attrs["finished"] = np.int8(self.finished)
@@ -191,14 +181,14 @@ class FeatureWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close the file as it was last committed."""
+        """See `Output`."""
         self._raw.abandon()
         with suppress(Exception):  # HDF5 cannot know that what it writes goes nowhere
             self._file.close()
         self._raw.close()
 
-    def _require_place(self, track_id: str) -> None:
-        """A track is a group; nothing else may lie in it, nor may its name mean another group."""
+    def require_place(self, track_id: str) -> None:
+        """See `Output`: a track is a group; nothing else may lie in it, nor may it mean another."""
         parts = track_id.split("/")
         if not all(part and part not in (".", "..") for part in parts) or "\0" in track_id:
             raise AudioError(f"{track_id!r} cannot name a track")
@@ -207,31 +197,6 @@ class FeatureWriter:
                 raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
-
-    def __enter__(self) -> FeatureWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        elif issubclass(kind, WriteError):
-            self.abandon()
-        else:
-            self.finished = False
-            with suppress(WriteError):  # what went wrong first says more
-                self.close()
-
-
-def require_writable(path: Path) -> None:
-    """Raise `StoreError` unless a feature file can be made, or gone on with, at `path`."""
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder; the name of a file is needed")
-    if not path.parent.is_dir():
-        raise StoreError(f"no folder {path.parent} to write {path.name} into")
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"no permission to write into {path.parent}")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise StoreError(f"no permission to write {path}")
 
 
 def _storable(text: str) -> str:

@@ -16,6 +16,8 @@ from .axes import attach, scale_of
 
 #: Rows a chunk.
 CHUNK = 1024
+#: Bytes that a row takes in the file at most, but for its text.
+ROW_BYTES = 128
 
 INDEX = {"size": "int64", "mtime_ns": "int64", "duration": "float64", "sha256": "str"}
 FAILURES = {"reason": "str", "size": "int64", "mtime_ns": "int64"}
@@ -54,6 +56,11 @@ class Table(Mapping[str, Row]):
     ----------
     group : h5py.Group
         Made by `create_table`.
+
+    Attributes
+    ----------
+    held_bytes : int
+        Bytes that `write` will add to the file, at about the most, but for new chunks.
     """
 
     def __init__(self, group: h5py.Group) -> None:
@@ -62,6 +69,7 @@ class Table(Mapping[str, Row]):
         self._ids = list(self._rows)
         self._places = {key: place for place, key in enumerate(self._ids)}
         self._changed: set[int] = set()
+        self.held_bytes = 0
 
     def put(self, key: str, **row: Any) -> None:
         """Set a row."""
@@ -70,6 +78,8 @@ class Table(Mapping[str, Row]):
             self._ids.append(key)
         self._rows[key] = row
         self._changed.add(self._places[key])
+        texts = (value for value in (key, *row.values()) if isinstance(value, str))
+        self.held_bytes += ROW_BYTES + sum(len(text.encode()) for text in texts)
 
     def remove(self, key: str) -> None:
         """Take a row away, if it is there; the last one moves into its place."""
@@ -93,6 +103,7 @@ class Table(Mapping[str, Row]):
                 values = ids if name == "id" else [self._rows[key][name] for key in ids]
                 data[first:stop] = np.array(values, dtype=data.dtype)
         self._changed.clear()
+        self.held_bytes = 0
 
     def __getitem__(self, key: str) -> Row:
         return self._rows[key]

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from .axes import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
-from .buffer import Parts, TrackEnd
+from .buffer import Parts, TrackEnd, size_of
 from .request import Request
 
 #: Size of the chunks of an array that grows on disk; others are contiguous, layer after layer.
@@ -38,7 +38,13 @@ class Home(Protocol):
 
 
 class TrackWriter:
-    """One track of a feature file, a `TrackSink`."""
+    """One track of a feature file, a `TrackSink`.
+
+    Attributes
+    ----------
+    written : int
+        Bytes of the arrays that are in the file by now.
+    """
 
     def __init__(self, writer: Home, track_id: str, request: Request) -> None:
         self._writer, self._id, self._layers = writer, track_id, request.layers
@@ -48,12 +54,14 @@ class TrackWriter:
         if request.attention != "none":
             self._axes["attention"] = ATTENTION_AXES[request.attention]
         self._data: dict[str, h5py.Dataset] = {}
+        self.written = 0
 
     def append(self, parts: Parts) -> None:
         """Let the arrays grow on disk."""
         with self._writer.writing():
             for name in self._axes:
                 self._grow(name, parts[name])
+        self.written += size_of(parts)
         self._writer.commit_if_due()
 
     def finish(self, parts: Parts, end: TrackEnd) -> None:

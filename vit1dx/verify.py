@@ -1,239 +1,98 @@
-"""Reads a feature file back and checks all of it: structure, completeness, values, checksums."""
+"""Verifies and repairs a feature file, or the shards of a folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import h5py
-import numpy as np
-
-from .arrays import Array
-from .axes import ATTENTION_AXES, AXES, SHARED_SCALES
-from .buffer import checksums
+from .checks import Report, check_file
 from .errors import StoreError
 from .journal import recover
 from .lock import OutputLock
-from .reader import FeatureFile
+from .output import feature_files
+from .reader import require_no_shard
 from .rewrite import rewrite
 
-#: How far from 1 a row of attention may add up, by the dtype it is stored in.
-ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
-#: Values read at once.
-BLOCK = 1 << 24
 
-ATTRIBUTES = ("source", "size", "mtime_ns", "duration", "sample_rate", "channels", "complete")
-
-
-@dataclass
-class Report:
-    """What a check found.
-
-    Attributes
-    ----------
-    path : Path
-    tracks : int
-        Tracks that are there.
-    sound : list of str
-        Those with nothing wrong.
-    problems : list of (id, problem)
-        An empty id stands for the file as a whole.
-    finished : bool
-        Whether the run that wrote it came to its end.
-    """
-
-    path: Path
-    tracks: int = 0
-    sound: list[str] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    finished: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        return {
-            "path": str(self.path),
-            "tracks": self.tracks,
-            "sound": len(self.sound),
-            "finished": self.finished,
-            "problems": [{"id": key, "problem": text} for key, text in self.problems],
-        }
-
-
-def verify(
-    path: str | os.PathLike[str], progress: Callable[[str], None] = lambda track_id: None
-) -> Report:
-    """Check a feature file.
-
-    Parameters
-    ----------
-    path : path
-    progress : callable
-        Called with each track's id.
+def verify(path: str | os.PathLike[str]) -> Report:
+    """Check a feature file, or a folder of shards.
 
     Raises
     ------
     StoreError
-        If the file cannot be opened as one at all.
+        If there is none, or a file cannot be opened as one at all.
     """
-    with FeatureFile(path, damaged=True) as features:
-        report = Report(features.path, finished=bool(features.attributes.get("finished")))
-        if features.cut:
-            report.problems.append(("", features.cut))
-        index = _readable(report, "index", features.index)
-        _readable(report, "failures", features.failed)
-        tracks = dict(_items(features.root)).get("tracks")
-        found = set(_tree(tracks, "")) if isinstance(tracks, h5py.Group) else set()
-        report.tracks = len(found)
-        report.problems += [
-            (key, "is in the index, but not there") for key in sorted(set(index) - found)
-        ]
-        layers = list(features.layers)
-        request = features.config["request"]
-        for track_id in sorted(found):
-            progress(track_id)
-            problems = _track_problems(features, track_id, layers, request)
-            if track_id not in index:
-                problems.append("is not in the index")
-            report.problems += [(track_id, problem) for problem in problems]
-            if not problems:
-                report.sound.append(track_id)
-    return report
-
-
-def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return read()
-    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
-        report.problems.append(("", f"/{name} cannot be read: {error}"))
-        return {}
-
-
-def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
-    """Ids of all groups with data sets in them, whole or not, that can be reached."""
-    items = dict(_items(group))
-    if any(isinstance(item, h5py.Dataset) for item in items.values()):
-        yield prefix.rstrip("/")
-        return
-    for name, item in items.items():
-        if isinstance(item, h5py.Group):
-            yield from _tree(item, f"{prefix}{name}/")
-
-
-def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
-    """What of a group can be read; the index says what else there should be."""
-    with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
-        for name in list(group):
-            with suppress(Exception):
-                yield name, group[name]
-
-
-def _track_problems(
-    features: FeatureFile, track_id: str, layers: list[int], request: dict[str, Any]
-) -> list[str]:
-    try:
-        return list(_problems(features.root["tracks"][track_id], layers, request))
-    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
-        return [f"cannot be read: {' '.join(str(error).split())}"]
-
-
-def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
-    missing = [name for name in ATTRIBUTES if name not in group.attrs]
-    if missing:
-        yield f"has no attribute {', '.join(missing)}"
-    damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
-    if damaged:
-        yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = dict(AXES)
-    if request["attention"] != "none":
-        axes["attention"] = ATTENTION_AXES[request["attention"]]
-    absent = sorted({*axes, "layer", "window"}.difference(group))
-    if absent:
-        yield f"has no {', '.join(absent)}"
-        return
-    if list(group["layer"]) != layers:
-        yield f"has layers {list(group['layer'])}, the file {layers}"
-    sizes = _sizes(group)
-    for name, named in axes.items():
-        data = group[name]
-        expected = tuple(sizes[axis] for axis in named)
-        if data.shape != expected:
-            yield f"{name} is of shape {data.shape}; by its axes it should be {expected}"
-        else:
-            yield from _array_problems(name, data)
-
-
-def _is_text(value: object) -> bool:
-    """Whether a value is, or can be shown as, text: HDF5 has no checksums on that."""
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _sizes(group: h5py.Group) -> dict[str, int]:
-    names = {"layer", "window", "time", "query", "key", *SHARED_SCALES}
-    homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
-    return {name: len(home[name]) for name, home in homes if name in home}
-
-
-def _array_problems(name: str, data: h5py.Dataset) -> Iterator[str]:
-    """What is wrong with the values of an array, read a piece at a time."""
-    sums: list[list[int]] = []
-    finite, whole_rows = True, True
-    for layer in [None] if data.ndim == 1 else range(data.shape[0]):
-        total: list[int] | None = None
-        for block in _blocks(data, layer):
-            total = checksums(block.reshape(-1), total)
-            finite = finite and bool(np.isfinite(block).all())
-            if name == "attention":
-                rows = block.sum(axis=-1, dtype=np.float64)
-                tolerance = ROW_TOLERANCE[data.dtype.name]
-                whole_rows = whole_rows and bool((np.abs(rows - 1) <= tolerance).all())
-        sums.append(total or [0])
-    if "crc32" not in data.attrs:
-        yield f"{name} has no checksum"
-    elif np.ravel(data.attrs["crc32"]).tolist() != [number for (number,) in sums]:
-        yield f"{name} is not what its checksum says"
-    if not finite:
-        yield f"{name} holds values that are not finite"
-    if not whole_rows:
-        yield f"{name} has rows that do not sum to 1"
-
-
-def _blocks(data: h5py.Dataset, layer: int | None) -> Iterator[Array]:
-    shape = data.shape if layer is None else data.shape[1:]
-    step = max(1, BLOCK // max(1, int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], step):
-        rows = slice(start, start + step)
-        yield data[rows] if layer is None else data[layer, rows]
+    return _in_all(Path(path), _check(Path(path)))
 
 
 def repair(path: str | os.PathLike[str]) -> Report:
-    """Keep what is sound of a feature file, and drop the rest; says what was wrong.
+    """Keep what is sound of features, and drop the rest; says what was wrong.
 
-    A file with the sound tracks is written beside it and takes its place at once.
+    What later shards of a folder override is dropped too. A file with the sound tracks is written
+    beside each, and takes its place at once.
 
     Raises
     ------
     StoreError
-        If the file cannot be opened as one at all, or the new one not be written.
+        If there are none, a file cannot be opened as one at all, or a new one not be written.
     """
     path = Path(path)
+    require_no_shard(path)
     with OutputLock(path):
         try:
-            recover(path)
-            report = verify(path)
-            with FeatureFile(path, damaged=True) as features:
-                rows = _readable(report, "failures", features.failed)
-            failures = {
-                key: row for key, row in rows.items() if all(map(_is_text, (key, *row.values())))
-            }
-            rewrite(path, report.sound, failures, report.finished and not report.problems)
+            for file in feature_files(path):
+                recover(file)
+            reports = _check(path)
+            # In order, so that a kill never leaves what nothing overrides any more.
+            for report in reports:
+                _rewrite(report)
         except OSError as error:
-            raise StoreError(f"{path} is as it was: {error}") from None
-    return report
+            raise StoreError(
+                f"{path} was not repaired to its end, and nothing sound is lost: {error}"
+            ) from None
+    return _in_all(path, reports)
+
+
+def _rewrite(report: Report) -> None:
+    if report.opened:
+        finished = report.finished and not report.problems
+        rewrite(report.path, report.sound, report.failures, finished)
+    else:
+        report.problems.append(("", "is as it was; remove it for 'extract' to do its tracks again"))
+
+
+def _check(path: Path) -> list[Report]:
+    """A report on each feature file of an output, without what later shards override."""
+    if not path.is_dir():
+        return [check_file(path)]
+    reports: list[Report] = []
+    overridden: set[str] = set()
+    for shard in reversed(feature_files(path)):
+        try:
+            report = check_file(shard, overridden)
+        except StoreError as error:
+            report = Report(shard, problems=[("", str(error))], opened=False)
+        overridden.update(report.sound, report.failures, (key for key, _ in report.problems))
+        reports.insert(0, report)
+    if not reports:
+        raise StoreError(f"no feature files in {path}")
+    return reports
+
+
+def _in_all(path: Path, reports: Sequence[Report]) -> Report:
+    """Reports on the shards of a folder as one; that on a file as it is."""
+    if not path.is_dir():
+        return reports[0]
+    return Report(
+        path,
+        tracks=sum(report.tracks for report in reports),
+        sound=[key for report in reports for key in report.sound],
+        problems=[
+            (key, text if key else f"{report.path.name}: {text}")
+            for report in reports
+            for key, text in report.problems
+        ],
+        failures={key: row for report in reports for key, row in report.failures.items()},
+        finished=reports[-1].finished,
+    )

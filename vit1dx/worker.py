@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +86,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
 
     path = Path(job["path"])
     digest = file_sha256(path) if job["checksum"] else ""
-    sink = _ChannelSink(channel)
+    sink = _ChannelSink(channel, job["path"])
     track = TrackBuffer(sink, dtype)
     extracted = extract_file(
         extractor,
@@ -102,13 +103,18 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
 class _ChannelSink:
     """Sends a track's arrays on; a `TrackSink`."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, path: str) -> None:
         self.warnings: list[str] = []
-        self._channel = channel
+        self._channel, self._path = channel, path
+
+    @cached_property
+    def _expected(self) -> float | None:
+        """Seconds that the file's header declares: how far the track will grow."""
+        return _probe(self._path)
 
     def append(self, parts: Parts) -> None:
         names, arrays = _flat(parts)
-        self._channel.send({"event": "part", "names": names}, arrays)
+        self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
 
     def finish(self, parts: Parts, end: TrackEnd) -> None:
         names, arrays = _flat(parts)
