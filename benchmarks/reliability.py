@@ -1,7 +1,8 @@
 """What vit1dx survives, in long: ``python -m benchmarks.reliability kills 200``.
 
 Experiments, each with how much of it (the default in brackets): ``kills`` [200] a run is killed so
-often, at random moments, and gone on with; ``mutants`` [2000] so many damaged files in one run;
+often, at random moments, and gone on with; ``shards`` [200] the same with a folder of small files;
+``mutants`` [2000] so many damaged files in one run;
 ``many`` [20000] one-second files in one run; ``hours`` [10] the length of one file. Figures go to
 standard output as JSON; what must not be raises.
 """
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -29,9 +32,12 @@ import soundfile
 import vit1dx
 from tests.synth import song
 from vit1dx.errors import StoreError
+from vit1dx.output import feature_files
 from vit1dx.verify import verify
 
 RATE = 16000
+#: Size of a shard, and of the arrays of one of the short tracks at least.
+SHARD_BYTES, TRACK_BYTES = 2_000_000, 250_000
 FORMATS = {
     "wav": {},
     "flac": {},
@@ -40,6 +46,16 @@ FORMATS = {
     "mp3": {},
 }
 Figures = dict[str, Any]
+
+
+class Mark(NamedTuple):
+    """How far a run is: tracks, seconds, resident bytes, processor seconds."""
+
+    tracks: int
+    seconds: float
+    memory: int
+    cpu: float
+    main_cpu: float
 
 
 def extract(folder: Path, *arguments: str, output: str = "f.h5") -> list[str]:
@@ -63,7 +79,7 @@ def arrays(path: Path) -> Iterator[tuple[str, bytes]]:
     """Every array of every track, by name, as bytes."""
     with vit1dx.open(path) as features:
         for track_id in features:
-            group = features.root["tracks"][track_id]
+            group = features[track_id].group
             for name in group:
                 yield f"{track_id}/{name}", group[name][:].tobytes()
 
@@ -77,36 +93,64 @@ def require_same(one: Path, other: Path) -> int:
     return count
 
 
-def kills(folder: Path, count: int, tracks: int = 200, longest: float = 4.0) -> Figures:
+def kills(
+    folder: Path,
+    count: int,
+    tracks: int = 200,
+    longest: float = 4.0,
+    *arguments: str,
+    output: str = "f.h5",
+) -> Figures:
     """Kill a run `count` times, and let it end; then once more after it has ended."""
     short_tracks(folder, tracks)
     subprocess.run(extract(folder, output="whole.h5"), cwd=folder, check=True, capture_output=True)
+    command = extract(folder, *arguments, output=output)
+    path = folder / output
     chance = random.Random(0)
     finished = restarts = 0
     deaths_at: list[int] = []
     for _ in range(count):
         if finished == tracks:  # begin anew
-            (folder / "f.h5").unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
             finished, restarts = 0, restarts + 1
-        with subprocess.Popen(extract(folder), cwd=folder, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as process:
             time.sleep(chance.uniform(0.3, longest))
             process.kill()
-        now = _require_readable(folder / "f.h5", folder / "whole.h5")
+        now = _require_readable(path, folder / "whole.h5")
         assert now >= finished, f"{finished} tracks were finished, {now} are there"
         finished = now
         deaths_at.append(now)
-    result = subprocess.run(extract(folder), cwd=folder, check=True, capture_output=True)
+    result = subprocess.run(command, cwd=folder, check=True, capture_output=True)
     summary = json.loads(result.stdout)
     assert (summary["already"], summary["done"]) == (finished, tracks - finished)
-    compared = require_same(folder / "f.h5", folder / "whole.h5")
-    assert not verify(folder / "f.h5").problems
-    assert not list(folder.glob("f.h5.*")), "something was left beside the output"
-    return {"kills": count, "runs": restarts + 1, "arrays": compared, "finished": deaths_at[-20:]}
+    compared = require_same(path, folder / "whole.h5")
+    assert not verify(path).problems
+    sizes = [file.stat().st_size for file in feature_files(path)]
+    left = {*folder.iterdir(), *(path.iterdir() if path.is_dir() else ())}
+    left -= {folder / "music", folder / "whole.h5", path, *feature_files(path)}
+    assert not left, f"{left} was left"
+    return {
+        "kills": count,
+        "runs": restarts + 1,
+        "arrays": compared,
+        "finished": deaths_at[-20:],
+        "files": len(sizes),
+        "largest file": max(sizes),
+    }
+
+
+def shards(folder: Path, count: int, tracks: int = 200, longest: float = 4.0) -> Figures:
+    """The same with an output of many small files."""
+    options = ("--shard-size", f"{SHARD_BYTES // 1000}kB")
+    figures = kills(folder, count, tracks, longest, *options, output="f/")
+    assert figures["largest file"] <= SHARD_BYTES
+    assert figures["files"] > tracks * TRACK_BYTES / SHARD_BYTES
+    return figures
 
 
 def _require_readable(path: Path, whole: Path) -> int:
     """Tracks that are there right after a kill, each as in an uninterrupted run."""
-    if not path.exists():
+    if not feature_files(path):
         return 0
     with vit1dx.open(path) as features, vit1dx.open(whole) as expected:
         for track_id, track in features.items():
@@ -114,8 +158,11 @@ def _require_readable(path: Path, whole: Path) -> int:
                 track.sequence_tokens(12), expected[track_id].sequence_tokens(12)
             )
         count = len(features)
-    with h5py.File(path) as file:  # any other reader
-        assert len(file["index/id"]) <= count
+    rows = 0
+    for shard in feature_files(path):
+        with h5py.File(shard) as file:  # any other reader
+            rows += len(file["index/id"])
+    assert rows <= count
     return count
 
 
@@ -164,35 +211,42 @@ def _mutated(data: bytearray, chance: random.Random) -> bytearray:
 
 
 def many(folder: Path, count: int) -> Figures:
-    """One-second files: memory, and what a file costs at the start and at the end of the run."""
+    """One-second files: memory, and what a file costs at the start and at the end of the run.
+
+    The run's own processor time says more than the clock where other programs share the machine.
+    """
     short_tracks(folder, count)
-    marks: list[tuple[float, int, int]] = []
+    marks: list[Mark] = []
     began = time.monotonic()
     command = extract(folder, "--layers", "12")
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
-            time.sleep(0.5)
-            marks.append(
-                (time.monotonic() - began, tracks_in(folder / "f.h5"), _memory(process.pid))
-            )
+            time.sleep(2.0)  # a look takes time that the run is short of
+            tracks = tracks_in(folder / "f.h5")
+            marks.append(Mark(tracks, time.monotonic() - began, *_use(process.pid)))
     assert process.returncode == 0
     wall = time.monotonic() - began
     began = time.monotonic()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    running = [mark for mark in marks if 0 < mark[1] < count]
+    running = [mark for mark in marks if 0 < mark.tracks < count]
     quarters = [running[len(running) * i // 4] for i in range(4)] + [running[-1]]
-    costs = [
-        round(1000 * (late[0] - early[0]) / max(1, late[1] - early[1]), 2)
-        for early, late in pairwise(quarters)
-    ]
     return {
         "files": count,
         "seconds": round(wall, 1),
-        "ms a file, by quarter": costs,
-        "MiB at quarters": [mark[2] >> 20 for mark in quarters],
+        "ms a file, by quarter": _costs(quarters, "seconds"),
+        "ms of processors a file": _costs(quarters, "cpu"),
+        "ms of the main process": _costs(quarters, "main_cpu"),
+        "MiB at quarters": [mark.memory >> 20 for mark in quarters],
         "bytes a file": (folder / "f.h5").stat().st_size // count,
         "seconds of a second run": round(time.monotonic() - began, 2),
     }
+
+
+def _costs(marks: list[Mark], of: str) -> list[float]:
+    return [
+        round(1000 * (getattr(late, of) - getattr(early, of)) / (late.tracks - early.tracks), 2)
+        for early, late in pairwise(marks)
+    ]
 
 
 def tracks_in(path: Path) -> int:
@@ -204,14 +258,21 @@ def tracks_in(path: Path) -> int:
         return 0
 
 
-def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children."""
+def _use(pid: int) -> tuple[int, float, float]:
+    """Resident bytes of a process and its children, their processor seconds, and its own."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in (pid, *children)]
+        family = [str(pid), *children]
+        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family]
+        seconds = [_cpu_seconds(p) for p in family]
     except OSError:
-        return 0
-    return sum(pages) * resource.getpagesize()
+        return 0, 0.0, 0.0
+    return sum(pages) * resource.getpagesize(), sum(seconds), seconds[0]
+
+
+def _cpu_seconds(pid: str) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def hours(folder: Path, count: int) -> Figures:
@@ -227,7 +288,7 @@ def hours(folder: Path, count: int) -> Figures:
         reader = threading.Thread(target=process.wait)
         reader.start()
         while reader.is_alive():
-            peak = max(peak, _memory(process.pid))
+            peak = max(peak, _use(process.pid)[0])
             time.sleep(0.05)
     assert process.returncode == 0
     assert peak < 1 << 30
@@ -238,6 +299,7 @@ def hours(folder: Path, count: int) -> Figures:
 
 EXPERIMENTS: dict[str, tuple[Callable[..., Figures], int]] = {
     "kills": (kills, 200),
+    "shards": (shards, 200),
     "mutants": (mutants, 2000),
     "many": (many, 20000),
     "hours": (hours, 10),
