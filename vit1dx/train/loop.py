@@ -163,7 +163,8 @@ def _trainer(
 ) -> Trainer:
     to_mel = Pairs2Mel(samples, encoder.config.mel, recipe, ranks.device)
     sampler = PairSampler(tracks, recipe, to_mel.n_samples)
-    return Trainer(Contrast(encoder), recipe, sampler, to_mel, ranks)
+    heads = 2 if recipe.own_heads and sampler.has_aligned else 1
+    return Trainer(Contrast(encoder, heads), recipe, sampler, to_mel, ranks)
 
 
 def _begin(run: RunFolder, trainer: Trainer, resume: bool) -> Clock:
