@@ -33,6 +33,7 @@ from vit1dx.train.loop import train  # noqa: E402
 from vit1dx.train.loss import nt_xent, retrieval_accuracy  # noqa: E402
 from vit1dx.train.recipe import Recipe  # noqa: E402
 from vit1dx.train.trainer import Contrast  # noqa: E402
+from vit1dx.weights import read_safetensors_metadata  # noqa: E402
 
 RATE = 16000
 SECONDS = 6.0
@@ -369,9 +370,17 @@ def test_weights_say_how_they_were_made(music: Path, small: Path, tmp_path: Path
         metadata, names = file.metadata(), set(file.keys())
     assert names == set(ViT1D(SMALL).state_dict())
     assert (metadata["name"], metadata["trained"]) == ("mine", "true")
-    training = json.loads(metadata["training"])
+    (training,) = json.loads(metadata["training"])
     assert (training["steps"], training["segments"], training["seed"]) == (6, 48, 0)
     assert training["recipe"]["seconds"] == 1.0
+    further = tmp_path / "further.safetensors"
+    train([music], further, dataclasses.replace(RECIPE, steps=2), init=output)
+    runs = json.loads(read_safetensors_metadata(further)["training"])
+    assert runs[0] == training
+    assert [(run["steps"], run["init"]) for run in runs] == [
+        (6, small.name),
+        (2, "mine.safetensors"),
+    ]
 
 
 @pytest.mark.parametrize("augment", [False, True])
