@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -27,6 +25,7 @@ import numpy as np
 import soundfile
 
 import vit1dx
+from benchmarks.processes import measured, resident
 from tests.synth import song
 from vit1dx.errors import StoreError
 from vit1dx.verify import verify
@@ -173,7 +172,7 @@ def many(folder: Path, count: int) -> Figures:
         while process.poll() is None:
             time.sleep(0.5)
             marks.append(
-                (time.monotonic() - began, tracks_in(folder / "f.h5"), _memory(process.pid))
+                (time.monotonic() - began, tracks_in(folder / "f.h5"), resident(process.pid))
             )
     assert process.returncode == 0
     wall = time.monotonic() - began
@@ -204,16 +203,6 @@ def tracks_in(path: Path) -> int:
         return 0
 
 
-def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in (pid, *children)]
-    except OSError:
-        return 0
-    return sum(pages) * resource.getpagesize()
-
-
 def hours(folder: Path, count: int) -> Figures:
     """One long file: the peak of memory of the run and its worker, summed."""
     (folder / "music").mkdir()
@@ -221,15 +210,7 @@ def hours(folder: Path, count: int) -> Figures:
     with soundfile.SoundFile(folder / "music" / "long.flac", "w", RATE, 1) as file:
         for _ in range(60 * count):
             file.write(block)
-    peak = 0
-    command = extract(folder, "--layers", "4,8")
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
-        reader = threading.Thread(target=process.wait)
-        reader.start()
-        while reader.is_alive():
-            peak = max(peak, _memory(process.pid))
-            time.sleep(0.05)
-    assert process.returncode == 0
+    peak = measured(extract(folder, "--layers", "4,8"), cwd=folder).memory
     assert peak < 1 << 30
     with vit1dx.open(folder / "f.h5") as features:
         assert features["long.flac"].duration == 3600 * count
