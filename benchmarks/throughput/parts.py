@@ -1,17 +1,19 @@
 """The sum of parts: what decoding, resampling, mel and model take, each alone, and none written.
 
 As a script, ``python -m benchmarks.throughput.parts STAGE FILE [PRECISION]`` is one thread that
-waits for a line on its standard input, works for a while, and prints the seconds a second of audio
-takes it.
+waits for a line on its standard input, works for a while, and prints how long a second of audio
+takes it, and how much processor time.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,22 @@ LEAST_SECONDS = 1.5
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def measure(stage: str, song: Path, precision: str = "fp32") -> float:
-    """Seconds of a core that a stage takes a second of audio, while all cores do the same."""
+@dataclass(frozen=True)
+class Part:
+    """What a stage takes a second of audio, in seconds of a core.
+
+    Attributes
+    ----------
+    seconds, cpu : float
+        By the clock, and of processor time: the same, unless others use the machine.
+    """
+
+    seconds: float
+    cpu: float
+
+
+def measure(stage: str, song: Path, precision: str = "fp32") -> Part:
+    """Measure a stage while all cores do the same."""
     command = [sys.executable, "-m", __name__, stage, str(song), precision]
     runs = [_start(command) for _ in range(usable_cores())]
     for run in runs:
@@ -40,10 +56,10 @@ def measure(stage: str, song: Path, precision: str = "fp32") -> float:
         assert run.stdin
         run.stdin.write("go\n")
         run.stdin.flush()
-    taken = [float(_expect_line(run)) for run in runs]
+    taken = [json.loads(_expect_line(run)) for run in runs]
     for run in runs:
         run.communicate()
-    return sum(taken) / len(taken)
+    return Part(*np.mean(taken, axis=0).tolist())
 
 
 def _start(command: list[str]) -> subprocess.Popen[str]:
@@ -117,10 +133,12 @@ def main(stage: str, song: Path, precision: str = "fp32") -> None:
     print("ready", flush=True)
     sys.stdin.readline()
     began, rounds = time.perf_counter(), 0
+    before = time.process_time()
     while time.perf_counter() - began < LEAST_SECONDS:
         once()
         rounds += 1
-    print((time.perf_counter() - began) / rounds / audio, flush=True)
+    taken = time.perf_counter() - began, time.process_time() - before
+    print(json.dumps([seconds / rounds / audio for seconds in taken]), flush=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,10 @@ def as_json(results: Results, curves: Curves, precisions: Sequence[str]) -> dict
             }
             for name, rounds in results.rounds.items()
         },
-        "parts": dict(results.parts),
+        "parts": {
+            name: [dataclasses.asdict(one) for one in taken]
+            for name, taken in results.parts.items()
+        },
         "limits": {name: results.limit(name) for name in precisions},
         "curves": {
             name: [dataclasses.asdict(point) for point in points] for name, points in curves.items()
@@ -105,15 +108,17 @@ def _contenders(results: Results) -> str:
 
 
 def _parts(results: Results, precisions: Sequence[str]) -> str:
-    rows = [
-        [stage, f"{1 / median(taken):.0f}", f"{median(taken) * 3600:.2f}"]
-        for stage, taken in results.parts.items()
-    ]
+    rows = []
+    for stage, taken in results.parts.items():
+        seconds = median(one.seconds for one in taken)
+        cpu = median(one.cpu for one in taken)
+        rows.append([stage, f"{1 / seconds:.0f}", f"{cpu * 3600:.2f}"])
     for precision in precisions:
-        limit = results.limit(precision)
-        if limit is not None:
-            rows.append([f"limit of {usable_cores()} cores, {precision}", f"{limit:.0f}", ""])
-    return table(["part, on one core", "times real time", "s an hour"], rows)
+        limit, useful = results.limit(precision), results.useful(precision)
+        if limit is not None and useful is not None:
+            row = [f"limit of {usable_cores()} cores, {precision}", f"{limit:.0f}"]
+            rows.append([*row, f"{useful:.0%} of what vit1dx takes"])
+    return table(["part, on one core", "times real time", "core s an hour"], rows)
 
 
 def _curve(name: str, points: Sequence[Point]) -> str:

@@ -13,6 +13,7 @@ from benchmarks.processes import CommandFailed, Cost, measured
 from benchmarks.throughput import parts
 from benchmarks.throughput.collection import Collection
 from benchmarks.throughput.contenders import Contender
+from benchmarks.throughput.parts import Part
 from vit1dx.cores import usable_cores
 
 START_SECONDS = 1.0  # of audio, in the run that shows what starting costs
@@ -47,8 +48,8 @@ class Results:
     Attributes
     ----------
     rounds : dict of lists of Round, by contender
-    parts : dict of lists of float, by stage
-        Seconds of a core a second of audio; the model's by precision, as "model fp32".
+    parts : dict of lists of Part, by stage
+        The model's by precision, as "model fp32".
     help : list of float
         Seconds of ``vit1dx --help``.
     skipped : dict of str, by contender
@@ -56,7 +57,7 @@ class Results:
     """
 
     rounds: dict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
-    parts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    parts: dict[str, list[Part]] = field(default_factory=lambda: defaultdict(list))
     help: list[float] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -70,10 +71,24 @@ class Results:
 
     def limit(self, precision: str) -> float | None:
         """Times real time if all cores did nothing but the stages."""
-        stages = [*parts.STAGES[:-1], f"model {precision}"]
-        if not all(stage in self.parts for stage in stages):
+        stages = self._stages(precision)
+        if not stages:
             return None
-        return usable_cores() / sum(median(self.parts[stage]) for stage in stages)
+        return usable_cores() / sum(median(one.seconds for one in stage) for stage in stages)
+
+    def useful(self, precision: str) -> float | None:
+        """What share of the processor time of vit1dx the stages would take alone."""
+        stages, rounds = self._stages(precision), self.rounds.get(f"vit1dx {precision}")
+        if not stages or not rounds:
+            return None
+        return sum(median(one.cpu for one in stage) for stage in stages) / median(
+            (one.whole.cpu - one.start.cpu) / one.audio for one in rounds
+        )
+
+    def _stages(self, precision: str) -> list[list[Part]]:
+        """What was measured of each stage, or nothing unless all were."""
+        names = [*parts.STAGES[:-1], f"model {precision}"]
+        return [self.parts[name] for name in names] if set(names) <= set(self.parts) else []
 
 
 def run(
