@@ -1,6 +1,6 @@
-"""Recipes compared at equal budgets, from scratch, over several seeds: chords by a linear probe.
+"""Recipes compared at equal budgets over several seeds: chords by a linear probe.
 
-    python -m benchmarks.compare CORPUS OUT [--steps 160] [--seeds 3]
+    python -m benchmarks.compare CORPUS OUT [--init WEIGHTS] [--steps 100] [--seeds 3]
 
 Every run is `vit1dx train` of its own, in two processes, and is not run again if its weights are
 there. Prints a Markdown table of accuracies on songs held back: mean over seeds ± deviation.
@@ -21,16 +21,19 @@ from benchmarks.chord_probe import measure
 from benchmarks.corpus.build import MANIFEST
 from vit1dx.model import load
 
-ALIGNED = ["--aligned", "1", "--shared-timbre", "1"]
+MIXED = ["--aligned", "0.5", "--shared-timbre", "0.5"]
 ARMS = {
     "two segments of one track (the paper's)": ["--aligned", "0", "--shared-timbre", "0"],
     "the same, one ensemble a step": ["--aligned", "0", "--shared-timbre", "1"],
-    "one time in two orchestrations": [*ALIGNED, "--siblings", "1"],
-    "the same, 8 times of a song a step": [*ALIGNED, "--siblings", "8"],
+    "one time in two orchestrations": ["--aligned", "1", "--shared-timbre", "0.5"],
+    "both kinds in turn, one head": [*MIXED, "--no-own-heads"],
+    "both kinds in turn, a head each": [*MIXED, "--own-heads"],
 }
-SECONDS, BATCH = 2, 40
-WINDOW = 62  # frames in 2 s
-LAYERS = [3, 6, 9, 12]
+COMMON = (
+    "--batch 48 --seconds 4 --keep 0.5 --siblings 8 --jitter 0.1 --learning-rate 0.0003".split()
+)
+WINDOW = 125  # frames in 4 s
+LAYERS = [1, 3, 6, 12]
 
 app = typer.Typer(add_completion=False)
 
@@ -40,22 +43,24 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus, as benchmarks.corpus makes it.")],
     out: Annotated[Path, typer.Argument(help="Folder for weights and decoded audio.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 160,
+    init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 100,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     soundfont: Annotated[str, typer.Option(help="Of the songs probed.")] = "FluidR3",
 ) -> None:
     """Train every arm from every seed, and print what each has learnt."""
     out.mkdir(parents=True, exist_ok=True)
-    print(f"{steps} steps of {BATCH} pairs, {SECONDS} s; chords, %, by layer\n")
+    common = [*COMMON, "--cache", str(cache or out / "cache"), "--steps", str(steps)]
+    common += ["--warmup", str(steps // 8), "--validate-every", str(steps)]
+    common += ["--init", str(init)] if init else []
+    print(f"{steps} steps, from {init.name if init else 'nothing'}; chords, %, by layer\n")
     print("| positives | " + " | ".join(map(str, LAYERS)) + " |\n" + "| --- " * 5 + "|")
     for number, (arm, options) in enumerate(ARMS.items()):
         scores = []
         for seed in range(seeds):
             weights = out / f"arm{number}-seed{seed}.safetensors"
             if not last(weights).exists():
-                train(
-                    corpus, weights, cache or out / "cache", steps, [*options, "--seed", str(seed)]
-                )
+                train(corpus, weights, [*common, *options, "--seed", str(seed)])
             found = measure(corpus, load(last(weights)), LAYERS, WINDOW, soundfont)
             scores.append([100 * found[f"layer {layer}"] for layer in LAYERS])
         cells = zip(np.mean(scores, axis=0), np.std(scores, axis=0), strict=True)
@@ -67,18 +72,16 @@ def last(weights: Path) -> Path:
     return weights.with_suffix(".run") / "last.safetensors"
 
 
-def train(corpus: Path, weights: Path, cache: Path, steps: int, options: list[str]) -> None:
+def train(corpus: Path, weights: Path, options: list[str]) -> None:
     """One run."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*torchrun, "--nproc-per-node", "2", "-m", "vit1dx", "train", str(corpus)]
-    sizes = ["--steps", str(steps), "--seconds", str(SECONDS), "--batch", str(BATCH)]
-    where = ["-o", str(weights), "--groups", str(corpus / MANIFEST), "--cache", str(cache)]
-    more = ["--warmup", str(steps // 8), "--validate-every", str(steps)]
+    where = ["-o", str(weights), "--groups", str(corpus / MANIFEST)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = weights.with_suffix(".log")
     with log.open("w") as output:
         subprocess.run(
-            [*command, *sizes, *where, *more, *options],
+            [*command, *where, *options],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -99,15 +99,6 @@ def test_nothing_past_the_deepest_layer_is_computed() -> None:
     assert ran == [1, 2]
 
 
-def test_class_token_is_the_last_layers_after_the_norm() -> None:
-    model, mel = _small(), torch.randn(2, 9, 16)
-    tokens, _ = model(mel, [3])
-    expected = torch.nn.functional.layer_norm(
-        tokens[3][:, 0], (24,), model.norm.weight, model.norm.bias, eps=1e-6
-    )
-    torch.testing.assert_close(model.class_token(mel), expected)
-
-
 def test_a_token_depends_on_its_position() -> None:
     tokens, _ = _small()(torch.zeros(1, 30, 16), [0])
     frames = tokens[0][0, 1:]

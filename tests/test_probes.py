@@ -20,6 +20,7 @@ from benchmarks.probes import recordings, similarity, systems
 from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
 from benchmarks.probes.curves import head_curves
+from benchmarks.probes.earlier import KINDS, Disagreement, with_baselines
 from benchmarks.probes.events import matches, peaks
 from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.onsets import Onsets
@@ -177,13 +178,14 @@ def test_onsets_are_found_in_the_head_that_attends_to_them() -> None:
     assert f == 1
 
 
-def test_novelty_peaks_where_frames_turn_from_one_side_to_the_other() -> None:
+def test_novelty_and_change_peak_where_frames_turn_from_one_side_to_the_other() -> None:
     track = synthetic_attention([], 62, 62)
     maps = np.ones((1, 1, 2, 63, 63))
     maps[:, :, 1, 1:31, 1:31] = maps[:, :, 1, 31:, 31:] = 9
     maps /= maps.sum(-1, keepdims=True)
     curves = head_curves(replace(track, attention=maps))
     assert int(curves["layer 1, head 1, novelty"].argmax()) == 30
+    assert int(curves["layer 1, head 1, log change"].argmax()) == 30
     np.testing.assert_allclose(curves["layer 1, head 0, novelty"], 0, atol=1e-6)
 
 
@@ -241,6 +243,24 @@ def test_renders_are_of_one_split_and_turn_through_the_renditions(tmp_path: Path
     assert [render.song for render in of_sources(two, {"a": 1, "b": 2})] == ["0", "1", "3"]
 
 
+def measured(chords: float, **systems: float) -> dict[str, dict[str, object]]:
+    scores = {"log-mel": chords, **systems}
+    found: dict[str, dict[str, object]] = {kind: {} for kind in KINDS}
+    found["local"] = {
+        name: {"test": {"value": value, "spread": value}} for name, value in scores.items()
+    }
+    return found
+
+
+def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
+    earlier = measured(0.7, chroma=0.6, vit=0.1)
+    found = with_baselines(measured(0.705, vit=0.9), earlier)["local"]
+    values = {name: scores["test"]["value"] for name, scores in found.items()}
+    assert values == {"log-mel": 0.705, "chroma": 0.6, "vit": 0.9}
+    with pytest.raises(Disagreement, match=r"local, test, value: 0\.75 now, 0\.7 then"):
+        with_baselines(measured(0.75), earlier)
+
+
 @needs_synth
 def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     weights = tmp_path / "small.safetensors"
@@ -265,3 +285,8 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *none])))
     assert again.exit_code == 0
     assert json.loads((tmp_path / "o" / "probes.json").read_text()) == found
+    # Nor are baselines that an earlier measurement has.
+    elsewhere = [*arguments[:-1], tmp_path / "o2", "--baselines", tmp_path / "o" / "probes.json"]
+    third = CliRunner().invoke(app, list(map(str, [weights, *elsewhere, *none])))
+    assert third.exit_code == 0, third.output
+    assert json.loads((tmp_path / "o2" / "probes.json").read_text())["local"] == found["local"]

@@ -25,12 +25,15 @@ from vit1dx.errors import UsageError, WeightsError  # noqa: E402
 from vit1dx.mel import LogMel  # noqa: E402
 from vit1dx.model import ViT1D, load, save  # noqa: E402
 from vit1dx.train.augment import Augment, Ranges, draw_knobs, neutral_knobs  # noqa: E402
+from vit1dx.train.batches import Pairs2Mel  # noqa: E402
 from vit1dx.train.cache import SAMPLES, AudioCache, find_audio  # noqa: E402
 from vit1dx.train.data import PairSampler, Tracks, read_groups, split_tracks  # noqa: E402
 from vit1dx.train.frontend import BatchMel, n_samples_of  # noqa: E402
 from vit1dx.train.loop import train  # noqa: E402
 from vit1dx.train.loss import nt_xent, retrieval_accuracy  # noqa: E402
 from vit1dx.train.recipe import Recipe  # noqa: E402
+from vit1dx.train.trainer import Contrast  # noqa: E402
+from vit1dx.weights import read_safetensors_metadata  # noqa: E402
 
 RATE = 16000
 SECONDS = 6.0
@@ -286,6 +289,49 @@ def test_reverberation_adds_the_energy_drawn() -> None:
     assert float(wet[:, 1:].sum(dim=1).mean()) == pytest.approx(0.5, rel=1e-3)
 
 
+# --- what is compared
+
+
+def test_class_token_is_the_last_layers_after_the_norm_and_the_head() -> None:
+    model, mel = Contrast(ViT1D(SMALL)), torch.randn(2, 9, 32)
+    tokens, _ = model.encoder(mel, [2])
+    expected = model.heads[0](model.encoder.norm(tokens[2][:, 0]))
+    torch.testing.assert_close(model(mel), expected)
+
+
+def test_encoder_is_given_the_frames_kept_and_no_others() -> None:
+    model, mel = Contrast(ViT1D(SMALL)), torch.randn(2, 9, 32)
+    kept = torch.tensor([[0, 3, 4], [8, 1, 2]])
+    changed = torch.randn(2, 9, 32)
+    for row, frames in enumerate(kept):
+        changed[row, frames] = mel[row, frames]
+    torch.testing.assert_close(model(changed, kept), model(mel, kept))
+    assert not torch.allclose(model(changed), model(mel))
+    every = torch.arange(9).flip(0).expand(2, -1)
+    torch.testing.assert_close(model(mel, every), model(mel))
+
+
+def test_frames_kept_are_drawn_for_each_segment() -> None:
+    recipe = dataclasses.replace(RECIPE, keep=0.25)
+    to_mel = Pairs2Mel(np.zeros(RATE, np.int16), SMALL.mel, recipe, CPU)
+    drawn = to_mel.kept(3, 5)
+    assert drawn is not None
+    assert [side.shape for side in drawn] == [(5, 8), (5, 8)]  # of 31 frames
+    rows = [tuple(sorted(row)) for side in drawn for row in side.tolist()]
+    assert len(set(rows)) == 10
+    assert all(len(set(row)) == 8 and max(row) < 31 for row in rows)
+    whole = dataclasses.replace(recipe, keep=1.0)
+    assert Pairs2Mel(np.zeros(RATE, np.int16), SMALL.mel, whole, CPU).kept(3, 5) is None
+
+
+def test_aligned_pairs_have_a_head_of_their_own() -> None:
+    model, mel = Contrast(ViT1D(SMALL), heads=2), torch.randn(2, 9, 32)
+    assert not torch.allclose(model(mel, aligned=True), model(mel, aligned=False))
+    model(mel, aligned=True).sum().backward()
+    trained = [any(p.grad is not None for p in head.parameters()) for head in model.heads]
+    assert trained == [False, True]
+
+
 # --- runs
 
 
@@ -296,6 +342,8 @@ def test_recipe_names_what_it_cannot_use() -> None:
         Recipe(steps=1, aligned=2)
     with pytest.raises(UsageError, match="precision 'fp8'"):
         Recipe(steps=1, precision="fp8")
+    with pytest.raises(UsageError, match="keep is 2"):
+        Recipe(steps=1, keep=2)
 
 
 def test_training_learns_a_handful_of_tracks(music: Path, small: Path, tmp_path: Path) -> None:
@@ -322,16 +370,24 @@ def test_weights_say_how_they_were_made(music: Path, small: Path, tmp_path: Path
         metadata, names = file.metadata(), set(file.keys())
     assert names == set(ViT1D(SMALL).state_dict())
     assert (metadata["name"], metadata["trained"]) == ("mine", "true")
-    training = json.loads(metadata["training"])
+    (training,) = json.loads(metadata["training"])
     assert (training["steps"], training["segments"], training["seed"]) == (6, 48, 0)
     assert training["recipe"]["seconds"] == 1.0
+    further = tmp_path / "further.safetensors"
+    train([music], further, dataclasses.replace(RECIPE, steps=2), init=output)
+    runs = json.loads(read_safetensors_metadata(further)["training"])
+    assert runs[0] == training
+    assert [(run["steps"], run["init"]) for run in runs] == [
+        (6, small.name),
+        (2, "mine.safetensors"),
+    ]
 
 
 @pytest.mark.parametrize("augment", [False, True])
 def test_resumed_run_is_the_unbroken_one(
     music: Path, small: Path, tmp_path: Path, augment: bool
 ) -> None:
-    recipe = dataclasses.replace(RECIPE, augment=augment, steps=8)
+    recipe = dataclasses.replace(RECIPE, augment=augment, steps=8, keep=0.5)
     common: dict[str, Any] = {"groups": music / "groups.jsonl", "cache": tmp_path / "cache"}
     whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
     train([music], whole, recipe, init=small, **common)
@@ -393,9 +449,10 @@ def test_two_ranks_are_one_process_on_the_whole_batch(
 ) -> None:
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     groups, cache = music / "groups.jsonl", tmp_path / "cache"
-    recipe = dataclasses.replace(RECIPE, steps=4, augment=True)
+    recipe = dataclasses.replace(RECIPE, steps=4, augment=True, keep=0.5)
     train([music], one, recipe, groups=groups, cache=cache, init=small)
-    options = "--steps 4 --batch 4 --seconds 1 --warmup 2 --learning-rate 0.002 --precision fp32"
+    options = "--steps 4 --batch 4 --seconds 1 --keep 0.5 --warmup 2 --precision fp32"
+    options += " --learning-rate 0.002"
     places = ("-o", two, "--groups", groups, "--cache", cache, "--init", small)
     done = call(music, *places, *options.split(), ranks=2)
     assert done.returncode == 0, done.stderr

@@ -168,12 +168,6 @@ class ViT1D(nn.Module):
                 maps[index] = weights
         return {layer: tokens[layer] for layer in tokens if layer in wanted}, maps
 
-    def class_token(self, mel: Tensor) -> Tensor:
-        """The class token after the final norm, (batch, dim): what NT-Xent is trained on."""
-        depth = len(self.blocks)
-        tokens, _ = self(mel, [depth])
-        return self.norm(tokens[depth][:, 0])
-
 
 def load(path: str | os.PathLike[str]) -> ViT1D:
     """Load weights from a safetensors file that carries its config.

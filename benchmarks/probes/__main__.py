@@ -17,7 +17,8 @@ from rich.console import Console
 from benchmarks.corpus.__main__ import DEFAULT_DATA
 from benchmarks.probes import systems
 from benchmarks.probes.collection import Memory
-from benchmarks.probes.measure import Sets, chosen, contenders, described, probed, real
+from benchmarks.probes.earlier import MEASURED_AGAIN, read_earlier, with_baselines
+from benchmarks.probes.measure import Sets, chosen, contenders, described, probed, public, real
 from benchmarks.probes.report import markdown
 from vit1dx.weights import WeightsInfo, read_info
 
@@ -33,6 +34,10 @@ def main(
     data: Annotated[Path, typer.Option(help="Folder of real recordings.")] = DEFAULT_DATA,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     share: Annotated[float, typer.Option(help="Of the renders; below 1 for a try-out.")] = 1.0,
+    baselines: Annotated[
+        Path | None,
+        typer.Option(help="An earlier probes.json of the same renders, to take baselines from."),
+    ] = None,
 ) -> None:
     """Measure the weights beside baselines, and write the tables."""
     console = Console(stderr=True)
@@ -42,6 +47,13 @@ def main(
         raise typer.BadParameter(f"{weights}: {info.config.mel}; {systems.CONFIG.mel} is needed")
     sets = chosen(corpus, test, share)
     makers = contenders(weights, info.config, out)
+    earlier = None
+    if baselines:
+        try:
+            earlier = read_earlier(baselines, about(info, sets, seeds))
+        except (OSError, ValueError) as error:
+            raise typer.BadParameter(str(error)) from None
+        makers = {name: m for name, m in makers.items() if public(name) in MEASURED_AGAIN}
     memory = Memory(out / f"seeds {seeds}, share {share:g}")
     for system, make in makers.items():
         console.print(f"features: {system}")
@@ -51,6 +63,8 @@ def main(
     console.print("recordings")
     found["recordings"] = real(makers, data, out / "recordings")
     found["about"] = about(info, sets, seeds)
+    if earlier:
+        found = with_baselines(found, earlier)
     (out / "probes.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "probes.md").write_text(markdown(json.loads((out / "probes.json").read_text())))
     console.print(f"{out / 'probes.md'}")

@@ -10,13 +10,15 @@ from vit1dx.tokens import TrackTokens
 RATE = Config().mel.frame_rate
 TURNED = ("received", "class")  # readings that may dip where a note begins
 KERNEL = 4  # frames, 128 ms
+LEAST = 1e-8  # attention, below which logarithms are not told apart
 
 
 def head_curves(track: TrackTokens) -> dict[str, np.ndarray]:
     """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down.
 
     "received" is the attention that a frame gets from the window's frames, "class" what it gets
-    from the class token, "change" how far its own differs from that of the frame before, and
+    from the class token, "change" how far its own differs from that of the frame before, by cosine,
+    "log change" the same by its logarithms, in which faint attention counts as much as strong, and
     "novelty" (Foote's, on the map in the place of a self-similarity matrix) how much more the
     frames on either side of it attend to their own side than to the other.
     """
@@ -44,6 +46,7 @@ def _readings(maps: np.ndarray) -> dict[str, np.ndarray]:
         "received": frames.mean(2),
         "class": maps[:, :, 0, 1:],
         "change": _change(frames),
+        "log change": _log_change(frames),
         "novelty": _novelty(frames),
     }
 
@@ -51,7 +54,16 @@ def _readings(maps: np.ndarray) -> dict[str, np.ndarray]:
 def _change(rows: np.ndarray) -> np.ndarray:
     """1 - cosine similarity of each query's row with the one before: (window, head, query)."""
     unit = rows / np.linalg.norm(rows, axis=-1, keepdims=True)
-    change = 1 - (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1)
+    return _from_second(1 - (unit[:, :, 1:] * unit[:, :, :-1]).sum(-1))
+
+
+def _log_change(rows: np.ndarray) -> np.ndarray:
+    """Deviation of the logarithms from those of the query before: (window, head, query)."""
+    return _from_second(np.diff(np.log(rows + LEAST), axis=2).std(-1))
+
+
+def _from_second(change: np.ndarray) -> np.ndarray:
+    """Values of a window's second query and those that follow; the first has the second's."""
     return np.concatenate([change[:, :, :1], change], axis=-1)
 
 

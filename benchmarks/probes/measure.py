@@ -93,14 +93,15 @@ def probed(memory: Memory, names: list[str], sets: Sets, seeds: int) -> dict[str
             for place, job in _jobs(memory, names, sets, seeds)
         ]
         for (kind, system, *rest), future in waiting:
-            table = found[kind].setdefault(_public(system), {})
+            table = found[kind].setdefault(public(system), {})
             for key in rest[:-1]:
                 table = table.setdefault(key, {})
             table[rest[-1]] = future.result()
     return found
 
 
-def _public(system: str) -> str:
+def public(system: str) -> str:
+    """What a system is called in tables."""
     return "ViT-1D" if system.startswith("vit1d-") else system
 
 
@@ -158,7 +159,7 @@ def real(
     found: dict[str, Any] = {"music": len(music), "loops": len(loops)}
     for name, make in makers.items():
         system = make()
-        found[_public(name)] = {
+        found[public(name)] = {
             "retrieval": _kept(name, recordings.retrieval(system, music + loops)),
             "robustness": {
                 alteration: _kept(name, cosines)

@@ -12,10 +12,10 @@ from ..arrays import Array
 from ..config import MelConfig
 from .augment import Augment, Knobs, Ranges, draw_knobs, neutral_knobs
 from .data import Pairs, read_segments
-from .frontend import BatchMel, as_float, n_samples_of
+from .frontend import BatchMel, as_float, n_frames_of, n_samples_of
 from .recipe import Recipe
 
-_AUGMENT_STREAM = 1  # apart from the sampler's draws
+_AUGMENT_STREAM, _KEEP_STREAM = 1, 2  # apart from the sampler's draws
 
 
 class Pairs2Mel:
@@ -51,6 +51,21 @@ class Pairs2Mel:
             return neutral_knobs(n), neutral_knobs(n)
         rng = np.random.default_rng([self.recipe.seed, step, _AUGMENT_STREAM])
         return draw_knobs(rng, n, self._ranges), draw_knobs(rng, n, self._ranges)
+
+    def kept(self, step: int, n: int) -> tuple[Array, Array] | None:
+        """Frames that the encoder is given of the first and the second segments of n pairs.
+
+        Returns
+        -------
+        two (n, kept) int64 arrays, or None for all frames
+        """
+        frames = n_frames_of(self._mel.config, self.recipe.seconds)
+        count = max(1, round(self.recipe.keep * frames))
+        if count == frames:
+            return None
+        rng = np.random.default_rng([self.recipe.seed, step, _KEEP_STREAM])
+        first, second = rng.random((2, n, frames)).argsort(axis=2)[:, :, :count]
+        return first, second
 
     def __call__(self, pairs: Pairs, knobs: tuple[Knobs, Knobs]) -> Tensor:
         """Frames of n pairs, (2n, time, n_mels), all first segments before all second ones."""

@@ -33,6 +33,12 @@ def train(
     seconds: Annotated[
         float, typer.Option(help="Length of a segment, s.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.seconds,
+    keep: Annotated[
+        float,
+        typer.Option(
+            help="Share of a segment's frames that the encoder is given.", rich_help_panel=_RECIPE
+        ),
+    ] = _DEFAULT.keep,
     learning_rate: Annotated[
         float, typer.Option(help="AdamW's peak rate.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.learning_rate,
@@ -68,6 +74,10 @@ def train(
     siblings: Annotated[
         int, typer.Option(help="Aligned pairs of one song in a step.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.siblings,
+    own_heads: Annotated[
+        bool,
+        typer.Option(help="A projection head for aligned positives.", rich_help_panel=_RECIPE),
+    ] = _DEFAULT.own_heads,
     augment: Annotated[
         bool, typer.Option(help="Alter segments at random.", rich_help_panel=_RECIPE)
     ] = True,
@@ -102,6 +112,7 @@ def train(
         minutes=minutes,
         batch=batch,
         seconds=seconds,
+        keep=keep,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         warmup=warmup,
@@ -110,6 +121,7 @@ def train(
         shared_timbre=shared_timbre,
         jitter=jitter,
         siblings=siblings,
+        own_heads=own_heads,
         augment=augment,
         precision=precision,
         seed=seed,

@@ -70,13 +70,16 @@ class Pairs:
     ----------
     start, mix_start : (n, 2) int64 arrays
         First samples in the cache.
+    aligned : bool
+        Whether the two of a pair are one time in two renditions, not two times in one track.
     """
 
     start: Array
     mix_start: Array
+    aligned: bool
 
     def __getitem__(self, rows: slice) -> Pairs:
-        return Pairs(self.start[rows], self.mix_start[rows])
+        return Pairs(self.start[rows], self.mix_start[rows], self.aligned)
 
 
 def read_groups(path: Path) -> dict[str, dict[str, Any]]:
@@ -212,7 +215,7 @@ class PairSampler:
         rng = np.random.default_rng([self.recipe.seed, step])
         aligned = self.has_aligned and rng.random() < self.recipe.aligned
         start = self._aligned(rng) if aligned else self._elsewhere(rng)
-        return Pairs(start, self._anywhere(rng, start.shape))
+        return Pairs(start, self._anywhere(rng, start.shape), aligned)
 
     def _aligned(self, rng: np.random.Generator) -> Array:
         """Two renditions at about one time, (batch, 2), several times of each song."""

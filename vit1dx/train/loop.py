@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..arrays import Array
 from ..config import MelConfig, WindowConfig
 from ..errors import UsageError
 from ..model import ViT1D, load
+from ..weights import read_safetensors_metadata
 from .batches import Pairs2Mel
 from .cache import AudioCache, CachedTrack, find_audio
 from .data import PairSampler, Tracks, read_groups, split_tracks
@@ -118,7 +120,7 @@ def train(
         training, held_out = split_tracks(cached, read_groups(groups) if groups else None)
         trainer = _trainer(encoder, recipe, training, samples, ranks)
         validation = Validation(held_out, samples, mel, recipe, ranks.device)
-        run = RunFolder(folder, output, _description(trainer, init))
+        run = RunFolder(folder, output, _description(trainer, init), _history(init))
         clock = _begin(run, trainer, resume)
         events.started(_opening(trainer, len(training), validation))
         last = _run(trainer, run, validation, clock, validate_every, events)
@@ -163,7 +165,8 @@ def _trainer(
 ) -> Trainer:
     to_mel = Pairs2Mel(samples, encoder.config.mel, recipe, ranks.device)
     sampler = PairSampler(tracks, recipe, to_mel.n_samples)
-    return Trainer(Contrast(encoder), recipe, sampler, to_mel, ranks)
+    heads = 2 if recipe.own_heads and sampler.has_aligned else 1
+    return Trainer(Contrast(encoder, heads), recipe, sampler, to_mel, ranks)
 
 
 def _begin(run: RunFolder, trainer: Trainer, resume: bool) -> Clock:
@@ -217,6 +220,16 @@ def _description(trainer: Trainer, init: Path | None) -> dict[str, Any]:
         "hardware": _hardware(trainer.ranks),
         "torch": torch.__version__,
     }
+
+
+def _history(init: Path | None) -> list[Any]:
+    """What weights to begin from say of their training, run by run."""
+    text = read_safetensors_metadata(init).get("training", "[]") if init else "[]"
+    try:
+        runs = json.loads(text)
+    except ValueError:  # the words of another program
+        return [text]
+    return runs if isinstance(runs, list) else [runs]
 
 
 def _hardware(ranks: Ranks) -> str:

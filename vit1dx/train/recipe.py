@@ -11,6 +11,7 @@ from ..errors import UsageError
 
 PRECISIONS = ("bf16", "fp32")
 _SHARES = ("aligned", "shared_timbre", "jitter")
+_POSITIVE = ("batch", "seconds", "keep", "learning_rate", "clip", "temperature", "siblings")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Recipe:
         Positive pairs in a step, over all ranks; each is two segments.
     seconds : float
         Length of a segment.
+    keep : float
+        Share of a segment's frames that the encoder is given, drawn anew for each: half of them
+        tell nearly as much, at half the cost (patchout; Koutini et al., Interspeech 2022).
     learning_rate, weight_decay, clip : float
         AdamW's peak rate and decay, and the gradient norm that it is clipped to.
     warmup : int
@@ -44,6 +48,9 @@ class Recipe:
         exact times of onsets are enough to tell which belong together.
     siblings : int
         Pairs of each song in a step with aligned positives: negatives of one song and one sound.
+    own_heads : bool
+        Whether aligned positives have a projection head of their own. What they have in common is
+        not what two segments of a track have, and one head would have to drop what the other needs.
     augment : bool
         Whether segments are altered at random.
     precision : str
@@ -56,6 +63,7 @@ class Recipe:
     minutes: float | None = None
     batch: int = 64
     seconds: float = 4.0
+    keep: float = 1.0
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -65,6 +73,7 @@ class Recipe:
     shared_timbre: float = 0.7
     jitter: float = 0.0
     siblings: int = 2
+    own_heads: bool = True
     augment: bool = True
     precision: str = "bf16"
     seed: int = 0
@@ -74,14 +83,15 @@ class Recipe:
             raise UsageError(
                 f"--steps {self.steps} and --minutes {self.minutes}; one of the two is needed"
             )
-        positive = ("batch", "seconds", "learning_rate", "clip", "temperature", "siblings")
-        for name in (*positive, "steps", "minutes"):
+        for name in (*_POSITIVE, "steps", "minutes"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UsageError(f"{name} is {value}; it must be above 0")
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if self.keep > 1:
+            raise UsageError(f"keep is {self.keep}; it must be above 0 and at most 1")
         if self.batch < 2:
             raise UsageError(f"a batch of {self.batch} pair; at least 2 are needed for negatives")
         if self.precision not in PRECISIONS:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ class RunFolder:
     output : path
         Where the best weights go as well.
     training : dict
-        What the weights files say of their training, plain values.
+        What the weights files say of this run, plain values.
+    history : list
+        What they say of the training before it.
 
     Attributes
     ----------
@@ -116,8 +119,11 @@ class RunFolder:
         Retrieval of the best weights so far.
     """
 
-    def __init__(self, folder: Path, output: Path, training: dict[str, Any]) -> None:
-        self.folder, self._output, self._training = folder, output, training
+    def __init__(
+        self, folder: Path, output: Path, training: dict[str, Any], history: Sequence[Any] = ()
+    ) -> None:
+        self.folder, self._output = folder, output
+        self._training, self._history = training, history
         self.best: float | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -182,8 +188,8 @@ class RunFolder:
         return self.best is None or (retrieval is not None and retrieval >= self.best)
 
     def _save_weights(self, path: Path, trainer: Trainer, training: dict[str, Any]) -> None:
-        name, text = self._output.stem, json.dumps(training)
-        save(trainer.model.encoder, path, name, trained=True, training=text)
+        name, runs = self._output.stem, json.dumps([*self._history, training])
+        save(trainer.model.encoder, path, name, trained=True, training=runs)
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..arrays import Array
 from ..model import ViT1D
 from .batches import Pairs2Mel
 from .data import PairSampler
@@ -19,33 +21,53 @@ BETAS = (0.9, 0.98)
 
 
 class Contrast(nn.Module):
-    """Encoder and projection head: frames to what NT-Xent compares.
+    """Encoder and projection heads: frames to what NT-Xent compares.
 
     Parameters
     ----------
     encoder : ViT1D
+    heads : int
+        One for all positive pairs, or two: one for aligned ones, and one for all others.
     """
 
-    def __init__(self, encoder: ViT1D) -> None:
+    def __init__(self, encoder: ViT1D, heads: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
         dim = encoder.config.model.dim
-        self.head = nn.Sequential(
-            nn.Linear(dim, HEAD_HIDDEN), nn.GELU(), nn.Linear(HEAD_HIDDEN, HEAD_OUT)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(dim, HEAD_HIDDEN), nn.GELU(), nn.Linear(HEAD_HIDDEN, HEAD_OUT))
+            for _ in range(heads)
         )
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """Project class tokens: (n, time, n_mels) to (n, HEAD_OUT)."""
-        return self.head(self._class_token(mel))
+    def forward(self, mel: Tensor, kept: Tensor | None = None, aligned: bool = False) -> Tensor:
+        """Project class tokens.
 
-    def _class_token(self, mel: Tensor) -> Tensor:
-        if mel.device.type != "cpu":
-            return self.encoder.class_token(mel)
+        Parameters
+        ----------
+        mel : (n, time, n_mels) tensor
+        kept : (n, kept) int64 tensor, optional
+            Frames of each segment that the encoder is given, in any order; all by default.
+        aligned : bool
+            Whether they are of aligned pairs.
+
+        Returns
+        -------
+        (n, HEAD_OUT) tensor
+        """
+        head = self.heads[-1 if aligned else 0]
+        return head(self._class_token(mel, kept))
+
+    def _class_token(self, mel: Tensor, kept: Tensor | None) -> Tensor:
+        x = self.encoder.embed(mel)
+        if kept is not None:
+            frames = kept[:, :, None].expand(-1, -1, x.shape[2])
+            x = torch.cat([x[:, :1], x[:, 1:].gather(1, frames)], dim=1)
         # On processors PyTorch's fused attention is the slower one at these lengths, and asking
         # for the maps goes round it: 1.6 times as many segments a second.
-        depth = len(self.encoder.blocks)
-        tokens, _ = self.encoder(mel, [depth], attentions=range(1, depth + 1))
-        return self.encoder.norm(tokens[depth][:, 0])
+        mapped = mel.device.type == "cpu"
+        for block in self.encoder.blocks:
+            x, _ = block(x, need_weights=mapped)
+        return self.encoder.norm(x[:, 0])
 
 
 class Trainer:
@@ -91,7 +113,7 @@ class Trainer:
             the norm before clipping.
         """
         rate = self._set_rate(done)
-        first, second = self._embeddings(self._batch())
+        first, second = self._embeddings()
         loss = nt_xent(first, second, self.recipe.temperature)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -100,11 +122,11 @@ class Trainer:
         accuracy = retrieval_accuracy(first.detach(), second.detach()).item()
         return {"loss": loss.item(), "accuracy": accuracy, "rate": rate, "gradient": gradient}
 
-    def project(self, mel: Tensor) -> Tensor:
-        """Project frames at the recipe's precision, to float32."""
+    def project(self, mel: Tensor, kept: Tensor | None = None, aligned: bool = False) -> Tensor:
+        """Project frames at the recipe's precision, to float32; see `Contrast.forward`."""
         bf16 = self.recipe.precision == "bf16"
         with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
-            projected: Tensor = self.model(mel)
+            projected: Tensor = self.model(mel, kept, aligned)
         return projected.float()
 
     def state(self) -> dict[str, Any]:
@@ -127,16 +149,20 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _batch(self) -> Tensor:
-        """Frames of this rank's pairs; all ranks draw those of all ranks."""
-        pairs = self.sampler.draw(self.step)
-        first, second = self._to_mel.knobs(self.step, self.recipe.batch)
-        return self._to_mel(pairs[self._slice], (first[self._slice], second[self._slice]))
+    def _embeddings(self) -> tuple[Tensor, Tensor]:
+        """First and second segments' projections, those of all ranks; all draw for all ranks."""
+        pairs, batch = self.sampler.draw(self.step), self.recipe.batch
+        first, second = self._to_mel.knobs(self.step, batch)
+        mel = self._to_mel(pairs[self._slice], (first[self._slice], second[self._slice]))
+        kept = self._kept(self._to_mel.kept(self.step, batch))
+        one, other = self.project(mel, kept, pairs.aligned).chunk(2)
+        return self.ranks.gather(one), self.ranks.gather(other)
 
-    def _embeddings(self, mel: Tensor) -> tuple[Tensor, Tensor]:
-        """First and second segments' projections, those of all ranks."""
-        first, second = self.project(mel).chunk(2)
-        return self.ranks.gather(first), self.ranks.gather(second)
+    def _kept(self, frames: tuple[Array, Array] | None) -> Tensor | None:
+        if frames is None:
+            return None
+        own = np.concatenate([side[self._slice] for side in frames])
+        return torch.from_numpy(own).to(self.ranks.device)
 
     def _update(self) -> float:
         parameters = list(self.model.parameters())

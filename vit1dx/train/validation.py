@@ -59,8 +59,11 @@ class Validation:
         """Accuracy, chance being one in twice the number of pairs; None without tracks."""
         if self._pairs is None:
             return None
+        aligned = self._pairs.aligned
         with torch.inference_mode():
-            parts = [trainer.project(mel).chunk(2) for mel in self._batches(self._pairs)]
+            parts = [
+                trainer.project(mel, aligned=aligned).chunk(2) for mel in self._batches(self._pairs)
+            ]
         first, second = (torch.cat(sides) for sides in zip(*parts, strict=True))
         return retrieval_accuracy(first, second).item()
 
