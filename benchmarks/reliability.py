@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -30,6 +29,7 @@ import numpy as np
 import soundfile
 
 import vit1dx
+from benchmarks.processes import measured
 from tests.synth import song
 from vit1dx.errors import StoreError
 from vit1dx.output import feature_files
@@ -282,15 +282,7 @@ def hours(folder: Path, count: int) -> Figures:
     with soundfile.SoundFile(folder / "music" / "long.flac", "w", RATE, 1) as file:
         for _ in range(60 * count):
             file.write(block)
-    peak = 0
-    command = extract(folder, "--layers", "4,8")
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
-        reader = threading.Thread(target=process.wait)
-        reader.start()
-        while reader.is_alive():
-            peak = max(peak, _use(process.pid)[0])
-            time.sleep(0.05)
-    assert process.returncode == 0
+    peak = measured(extract(folder, "--layers", "4,8"), cwd=folder).memory
     assert peak < 1 << 30
     with vit1dx.open(folder / "f.h5") as features:
         assert features["long.flac"].duration == 3600 * count

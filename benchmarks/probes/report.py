@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.probes import local, whole
 from benchmarks.probes.similarity import DIMENSIONS
+from benchmarks.tables import table
 
 VIT = "ViT-1D"
 LAYERED = (VIT, "untrained")
@@ -38,12 +39,6 @@ def _about(about: Table) -> str:
 
 def _percent(mean: Table) -> str:
     return f"{100 * mean['value']:.1f} ± {100 * mean['spread']:.1f}"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def _best(features: Table, task: str) -> tuple[str, Table]:
@@ -78,7 +73,7 @@ def _local_summary(found: Table) -> str:
     parts = ["### Local tasks: single frames, and with 0.5 s of context\n"]
     for context in local.CONTEXTS:
         head = [f"features, {context}", *local.TASKS]
-        parts.append(_table(head, _local_rows(found, context)))
+        parts.append(table(head, _local_rows(found, context)))
     parts.append(
         "Chords: 25 classes (mir_eval's majmin and none), share of time; local key: 24 classes, "
         "share of time; beats and downbeats: F, 70 ms; onsets: F, 50 ms; notes: F of frames. All "
@@ -93,7 +88,7 @@ def _local_layers(found: Table) -> str:
         [name, *(_percent(scores["test"][task]) for task in local.TASKS)]
         for name, scores in scored.items()
     )
-    return "Layer by layer, single tokens:\n\n" + _table(["", *local.TASKS], rows)
+    return "Layer by layer, single tokens:\n\n" + table(["", *local.TASKS], rows)
 
 
 def _whole_summary(found: Table) -> str:
@@ -106,7 +101,7 @@ def _whole_summary(found: Table) -> str:
     )
     return (
         "### Global tasks: one vector a track\n\n"
-        + _table(["features", *whole.TASKS], rows)
+        + table(["features", *whole.TASKS], rows)
         + ("\n" + note)
     )
 
@@ -119,7 +114,7 @@ def _claim_1(found: Table) -> str:
         short = {name.split(",")[0]: scores for name, scores in group.items()}
         rows.append([f"mean {kind}" if kind != "both" else "mean of both"])
         rows[-1] += [_entry(short, task) for task in whole.TASKS]
-    return f"{VIT}, by what is averaged (claim C1):\n\n" + _table(["", *whole.TASKS], rows)
+    return f"{VIT}, by what is averaged (claim C1):\n\n" + table(["", *whole.TASKS], rows)
 
 
 def _onsets(found: Table) -> str:
@@ -133,9 +128,9 @@ def _onsets(found: Table) -> str:
     ]
     return (
         "### Onsets from attention maps (claim C3)\n\n"
-        + _table(["", "curve, chosen on training songs", "F, 50 ms"], rows)
+        + table(["", "curve, chosen on training songs", "F, 50 ms"], rows)
         + "\nLayer by layer:\n\n"
-        + _table(["", "curve", "F, 50 ms"], layers)
+        + table(["", "curve", "F, 50 ms"], layers)
     )
 
 
@@ -145,7 +140,7 @@ def _similarity(found: Table) -> str:
         for system, features in found.items()
         for feature, scores in features.items()
     ]
-    return "### Correlation of self-similarity matrices (claim C4)\n\n" + _table(
+    return "### Correlation of self-similarity matrices (claim C4)\n\n" + table(
         ["features", *DIMENSIONS], rows
     )
 
@@ -162,7 +157,7 @@ def _retrieval(found: Table) -> str:
         "Share of halves (%) whose nearest neighbour among all other halves is the other half of "
         "their recording; of a ViT-1D, by mean class token / sequence tokens / both / sequence "
         "tokens with their deviation; of others, by mean and deviation:\n\n"
-        + _table(["features", "retrieval"], rows)
+        + table(["features", "retrieval"], rows)
     )
 
 
@@ -180,5 +175,5 @@ def _robustness(found: Table) -> str:
             rows.append([_name(system, feature), *values])
     return (
         "Mean cosine of frames with those of the same music altered, features centred:\n\n"
-        + _table(["features", *alterations], rows)
+        + table(["features", *alterations], rows)
     )
