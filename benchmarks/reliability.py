@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import numpy as np
 import soundfile
 
 import vit1dx
-from benchmarks.processes import measured
+from benchmarks.processes import measured, resident
 from tests.synth import song
 from vit1dx.errors import StoreError
 from vit1dx.output import feature_files
@@ -262,12 +261,10 @@ def _use(pid: int) -> tuple[int, float, float]:
     """Resident bytes of a process and its children, their processor seconds, and its own."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        family = [str(pid), *children]
-        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in family]
-        seconds = [_cpu_seconds(p) for p in family]
+        seconds = [_cpu_seconds(p) for p in (str(pid), *children)]
     except OSError:
         return 0, 0.0, 0.0
-    return sum(pages) * resource.getpagesize(), sum(seconds), seconds[0]
+    return resident(pid), sum(seconds), seconds[0]
 
 
 def _cpu_seconds(pid: str) -> float:
