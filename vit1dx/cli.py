@@ -43,7 +43,8 @@ Attention = Literal["none", "class", "full"]
 DType = Literal["float32", "float16"]
 BackendName = Literal["auto", "onnx", "torch"]
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "bf16", "fp16"]
+Exported = Literal["fp32", "int8"]
 
 WeightsOption = Annotated[
     Path | None,
@@ -84,6 +85,14 @@ def extract(
     weights: WeightsOption = None,
     backend: Annotated[BackendName, typer.Option(help="What runs the model.")] = "auto",
     device: Annotated[Device, typer.Option(help="Where it runs.")] = "auto",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="What the model computes in: int8 in ONNX Runtime, bf16 and fp16 (CUDA) in "
+            "PyTorch; by default as the weights are.",
+            show_default=False,
+        ),
+    ] = None,
     files_from: Annotated[
         str | None,
         typer.Option(metavar="FILE|-", help="List of files, one a line or separated by NUL bytes."),
@@ -161,7 +170,9 @@ def extract(
         quiet,
     )
     with Pool() as pool:
-        extractor = Extractor(layers, attention, overlap, weights, backend, device)
+        extractor = Extractor(
+            layers, attention, overlap, weights, backend, device, precision=precision
+        )
         sources = collect(paths or [], listed, exclude or [], follow_symlinks)
         if not sources:
             _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
@@ -183,7 +194,7 @@ def export_onnx(
         Attention, typer.Option(help="Attention maps it gives of those layers.")
     ] = "full",
     precision: Annotated[
-        Precision, typer.Option(help="int8 quantises the weights, and activations as they come.")
+        Exported, typer.Option(help="int8 quantises the weights, and activations as they come.")
     ] = "fp32",
     as_json: JsonOption = False,
 ) -> None:

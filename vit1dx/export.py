@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -23,6 +22,7 @@ from .backend.onnx import OnnxBackend, attention_name, layer_name
 from .backend.torch import TorchBackend
 from .errors import UsageError, Vit1dxError
 from .model import ViT1D, load
+from .quantise import quantised
 from .request import Request
 from .weights import WeightsInfo, onnx_info, read_info
 
@@ -99,7 +99,7 @@ def export(
     maps = () if attention == "none" else tuple(layer for layer in wanted if layer)
     model = _to_onnx(load(info.path), wanted, maps, attention)
     if precision == "int8":
-        model = _quantised(model)
+        model = quantised(model)
     _describe(model, info, attention if maps else "none", precision)
     onnx.checker.check_model(model, full_check=precision == "fp32")
     with _temporary_beside(output) as temporary:
@@ -192,21 +192,6 @@ def _to_onnx(
         )
     assert program is not None
     return program.model_proto
-
-
-def _quantised(model: onnx.ModelProto) -> onnx.ModelProto:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            model,
-            path,
-            op_types_to_quantize=["MatMul"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-        )
-        return onnx.load(str(path))
 
 
 def _describe(model: onnx.ModelProto, info: WeightsInfo, attention: str, precision: str) -> None:

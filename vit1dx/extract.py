@@ -16,15 +16,17 @@ from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, mtime_ns, printa
 from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config
+from .cores import usable_cores
 from .errors import AudioError, UsageError
 from .mel import LogMel
+from .parallel import side_by_side
 from .request import Request, parse_layers
 from .tokens import Tokens, TrackTokens, join
 from .weights import WeightsInfo
 from .windows import Windows, cut
 
-#: Windows given to the model at once.
-BATCH_WINDOWS = 16
+#: Windows given to the model at once, by device; on processors so few that they stay in the cache.
+BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
 
 
 class Extractor:
@@ -45,6 +47,8 @@ class Extractor:
     device : {"auto", "cpu", "cuda"}
     threads : int, optional
         Threads of the processor that the model uses; all usable cores by default.
+    precision : {"fp32", "int8", "bf16", "fp16"}, optional
+        What the model computes in; by default what the weights are in.
 
     Raises
     ------
@@ -68,8 +72,9 @@ class Extractor:
         backend: str = "auto",
         device: str = "auto",
         threads: int | None = None,
+        precision: str | None = None,
     ) -> None:
-        self.weights: WeightsInfo = find_weights(weights, backend)
+        self.weights: WeightsInfo = find_weights(weights, backend, precision)
         self.config: Config = _with_overlap(self.weights.config, overlap)
         self.request = Request(parse_layers(layers, self.config.model), attention)
         self._device, self._threads = device, threads
@@ -83,6 +88,7 @@ class Extractor:
             "overlap": self._overlap,
             "weights": os.path.abspath(self.weights.path),
             "device": self._device,
+            "precision": self.weights.precision,
         }
 
     @cached_property
@@ -140,18 +146,28 @@ class Extractor:
         """
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
         frames = self._log_mel.stream(mono)
-        for windows in cut(frames, self.config.window, BATCH_WINDOWS):
-            yield self._tokens(windows)
+        batches = cut(frames, self.config.window, BATCH_WINDOWS[self.backend.device])
+        yield from side_by_side(self._tokens, batches, self._side_by_side)
+
+    @cached_property
+    def _side_by_side(self) -> int:
+        """Threads that run the model at once; PyTorch and graphics processors have their own."""
+        if (self.backend.name, self.backend.device) != ("onnx", "cpu"):
+            return 1
+        return self._threads or usable_cores()
 
     def _tokens(self, windows: Windows) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
         layers = self.request.layers
         frame_rate = self.config.mel.frame_rate
         kept = np.arange(windows.keep[0, 0], windows.keep[-1, 1])
+        sequence = np.empty((len(layers), len(kept), self.config.model.dim), np.float32)
+        for layer, row in zip(layers, sequence, strict=True):
+            windows.kept(tokens[layer][:, 1:], out=row)
         return Tokens(
             layers=layers,
             class_token=np.stack([tokens[layer][:, 0] for layer in layers]),
-            sequence_tokens=np.stack([windows.kept(tokens[layer][:, 1:]) for layer in layers]),
+            sequence_tokens=sequence,
             time=kept / frame_rate,
             window_start=windows.start / frame_rate,
             attention=np.stack([attention[layer] for layer in layers]) if attention else None,

@@ -133,10 +133,9 @@ def _extract(
     check: Callable[[], None],
     summary: Summary,
 ) -> None:
-    arguments = {
-        **extractor.arguments(),
-        "threads": 1 if extractor.weights.path.suffix == ".onnx" else None,
-    }
+    # Files go side by side; where there are fewer than cores, their windows do.
+    cores = options.workers or usable_cores()
+    arguments = {**extractor.arguments(), "threads": max(1, cores // len(done.todo))}
     spec: dict[str, Any] = {
         "factory": options.factory,
         "arguments": arguments,
@@ -144,8 +143,8 @@ def _extract(
         "memory": int(options.memory * (1 << 30)),
     }
     backend = pool.load(spec, check)
-    if (backend.name, backend.device) == ("onnx", "cpu"):
-        pool.resize(min(options.workers or usable_cores(), len(done.todo)))
+    if backend.device == "cpu":
+        pool.resize(min(cores, len(done.todo)))
     expected = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
     seconds = sum(expected.values())
     of = extractor.config, extractor.request, options.dtype

@@ -65,7 +65,7 @@ class MeanToken:
     def add(self, tokens: Tokens) -> None:
         """Take in some windows' tokens."""
         for part in (tokens.class_token, tokens.sequence_tokens):
-            self._sum = self._sum + part.sum(axis=1, dtype=np.float64)
+            self._sum = self._sum + part.sum(axis=1).astype(np.float64)  # quicker, of so few
             self._count += part.shape[1]
 
     @property

@@ -28,10 +28,11 @@ class Windows:
     start: Array
     keep: Array
 
-    def kept(self, tokens: Array) -> Array:
+    def kept(self, tokens: Array, out: Array | None = None) -> Array:
         """Of (window, time, feature) tokens those to keep, (kept, feature), in order."""
         cuts = (self.keep - self.start[:, None]).tolist()
-        return np.concatenate([one[a:b] for one, (a, b) in zip(tokens, cuts, strict=True)])
+        parts = [one[a:b] for one, (a, b) in zip(tokens, cuts, strict=True)]
+        return np.concatenate(parts, out=out)
 
 
 def cut(frames: Iterable[Array], config: WindowConfig, batch: int) -> Iterator[Windows]:

@@ -96,7 +96,7 @@ def work(stage: str, song: Path, precision: str) -> tuple[Callable[[], None], fl
     mel = LogMel(extractor.config.mel)
     samples = list(mono_at_rate(blocks, rate, extractor.config.mel.sample_rate))
     frames = list(mel.stream(samples))
-    windows = [w.mel for w in cut(frames, extractor.config.window, BATCH_WINDOWS)]
+    windows = [w.mel for w in cut(frames, extractor.config.window, BATCH_WINDOWS["cpu"])]
     works: dict[str, Callable[[], None]] = {
         "decode": lambda: _decode(song),
         "resample": lambda: _exhaust(mono_at_rate(blocks, rate, extractor.config.mel.sample_rate)),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from ..arrays import Array
-from ..cores import usable_cores
 from ..errors import BackendError
 from ..request import Request
 from ..weights import WeightsInfo, bundled, read_info
 
 BACKENDS = ("auto", "onnx", "torch")
 DEVICES = ("auto", "cpu", "cuda")
+#: What each precision that is not the weights' own is computed by.
+PRECISIONS = {"fp32": None, "int8": "onnx", "bf16": "torch", "fp16": "torch"}
 
 _log = logging.getLogger("vit1dx")
 
@@ -60,7 +61,9 @@ class Backend(Protocol):
         ...
 
 
-def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") -> WeightsInfo:
+def find_weights(
+    weights: str | os.PathLike[str] | None, backend: str = "auto", precision: str | None = None
+) -> WeightsInfo:
     """The weights to run, and by their kind the backend.
 
     Parameters
@@ -69,16 +72,29 @@ def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") 
         A ``.onnx`` file for ONNX Runtime or a ``.safetensors`` file for PyTorch; None for the
         bundled ones.
     backend : {"auto", "onnx", "torch"}
+    precision : {"fp32", "int8", "bf16", "fp16"}, optional
+        By default the weights' own. int8 runs in ONNX Runtime, bf16 and fp16 in PyTorch.
+
+    Returns
+    -------
+    WeightsInfo
+        Its precision is that asked for.
 
     Raises
     ------
     BackendError
-        If the backend is unknown, or cannot run these weights.
+        If the backend or the precision is unknown, or cannot run these weights.
     WeightsError
         If they cannot be read.
     """
     if backend not in BACKENDS:
         raise BackendError(f"backend {backend!r}; choose from {', '.join(BACKENDS)}")
+    if precision is not None:
+        backend = _computing(precision, backend)
+    return _at(precision, _find(weights, backend))
+
+
+def _find(weights: str | os.PathLike[str] | None, backend: str) -> WeightsInfo:
     if weights is None:
         return read_info(bundled(".onnx" if _choose(backend) == "onnx" else ".safetensors"))
     needed = "onnx" if Path(weights).suffix == ".onnx" else "torch"
@@ -88,10 +104,31 @@ def find_weights(weights: str | os.PathLike[str] | None, backend: str = "auto") 
     return read_info(weights)
 
 
+def _computing(precision: str, backend: str) -> str:
+    """The backend that computes in a precision."""
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    needed = PRECISIONS[precision] or backend
+    if backend not in ("auto", needed):
+        raise BackendError(f"precision {precision} needs the {needed} backend, not {backend}")
+    return needed
+
+
+def _at(precision: str | None, info: WeightsInfo) -> WeightsInfo:
+    if precision in (None, info.precision):
+        return info
+    if info.precision != "fp32":
+        raise BackendError(f"{info.path} is in {info.precision}; {precision} needs fp32 weights")
+    return replace(info, precision=precision)
+
+
 def load_backend(
     info: WeightsInfo, request: Request, device: str = "auto", threads: int | None = None
 ) -> Backend:
-    """Make the backend that runs these weights, on so many threads, or all usable cores.
+    """Make the backend that runs these weights.
+
+    ONNX Runtime computes in the calling thread, and may be called from several at once; PyTorch
+    uses so many threads, by default as many as it finds fit.
 
     Raises
     ------
@@ -106,10 +143,10 @@ def load_backend(
         if info.path.suffix == ".onnx":
             from .onnx import OnnxBackend
 
-            return OnnxBackend(info, request, device, threads or usable_cores())
+            return OnnxBackend(info, request, device)
         from .torch import TorchBackend
 
-        return TorchBackend(info, request, device)
+        return TorchBackend(info, request, device, threads)
     except ImportError as error:
         extra = "" if info.path.suffix == ".onnx" else "; pip install 'vit1dx[torch]'"
         raise BackendError(f"{info.path.name} cannot be run: {error}{extra}") from None

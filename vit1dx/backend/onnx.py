@@ -12,8 +12,9 @@ from onnx import helper, numpy_helper
 
 from ..arrays import Array
 from ..errors import BackendError, WeightsError
+from ..quantise import quantised
 from ..request import Request
-from ..weights import WeightsInfo, load_onnx
+from ..weights import WeightsInfo, load_onnx, onnx_info
 
 _log = logging.getLogger("vit1dx")
 
@@ -31,14 +32,12 @@ def attention_name(layer: int) -> str:
 
 
 class OnnxBackend:
-    """An ONNX model in ONNX Runtime; see `Backend`."""
+    """An ONNX model in ONNX Runtime; see `Backend`. Threads may call it side by side."""
 
     name = "onnx"
     version: str = ort.__version__
 
-    def __init__(
-        self, info: WeightsInfo, request: Request, device: str = "auto", threads: int = 1
-    ) -> None:
+    def __init__(self, info: WeightsInfo, request: Request, device: str = "auto") -> None:
         require_outputs(info, request)
         self.device = _choose(device)
         graph = load_onnx(info.path)
@@ -47,7 +46,9 @@ class OnnxBackend:
         if request.attention == "class" and info.attention == "full":
             self._maps = {k: class_rows(graph, name) for k, name in self._maps.items()}
         prune(graph, [*self._tokens.values(), *self._maps.values()])
-        self._session = _start(graph, self.device, threads)
+        if info.precision == "int8" and onnx_info(graph, info.path).precision != "int8":
+            graph = quantised(graph)
+        self._session = _start(graph, self.device)
         # Where a provider does not load, ONNX Runtime goes on without it.
         if PROVIDERS[self.device] not in self._session.get_providers():
             if device != "auto":
@@ -63,9 +64,9 @@ class OnnxBackend:
         return tokens, {layer: outputs[name] for layer, name in self._maps.items()}
 
 
-def _start(graph: onnx.ModelProto, device: str, threads: int) -> ort.InferenceSession:
+def _start(graph: onnx.ModelProto, device: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # sessions side by side beat one on all cores
     options.log_severity_level = 3
     provider = PROVIDERS[device]
     return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])

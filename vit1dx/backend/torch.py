@@ -10,6 +10,8 @@ from ..model import load
 from ..request import Request
 from ..weights import WeightsInfo
 
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 class TorchBackend:
     """ViT-1D in PyTorch; see `Backend`."""
@@ -17,17 +19,32 @@ class TorchBackend:
     name = "torch"
     version = str(torch.__version__)  # a class of its own, which HDF5 does not take
 
-    def __init__(self, info: WeightsInfo, request: Request, device: str = "auto") -> None:
+    def __init__(
+        self,
+        info: WeightsInfo,
+        request: Request,
+        device: str = "auto",
+        threads: int | None = None,
+    ) -> None:
         self.device = _available(device)
+        self._type = _TYPES[info.precision]
+        if self._type == torch.float16 and self.device == "cpu":
+            raise BackendError("precision fp16 is for CUDA devices; on cpu, choose bf16 or fp32")
+        if threads:
+            torch.set_num_threads(threads)
         self._request = request
         self._model = load(info.path).eval().to(self.device)
+        for layer in self._model.modules():  # converted once here, not in each call
+            if isinstance(layer, torch.nn.Linear):
+                layer.to(self._type)
 
     @torch.inference_mode()
     def run(self, mel: Array) -> tuple[dict[int, Array], dict[int, Array]]:
         """Run the model; see `Backend.run`."""
         batch = torch.from_numpy(mel).to(self.device)
         request = self._request
-        tokens, maps = self._model(batch, request.layers, request.attention_layers)
+        with torch.autocast(self.device, self._type, enabled=self._type != torch.float32):
+            tokens, maps = self._model(batch, request.layers, request.attention_layers)
         if request.attention == "class":
             maps = {layer: weights[:, :, 0] for layer, weights in maps.items()}
         return _to_numpy(tokens), _to_numpy(maps)

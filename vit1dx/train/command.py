@@ -128,6 +128,7 @@ def train(
     )
     _require(output, init, resume)
     from .loop import train as run
+    from .ranks import end_rank
 
     with Report() as report:
         run(
@@ -143,6 +144,7 @@ def train(
             workers=workers,
             events=report.events(),
         )
+    end_rank()
 
 
 def _require(output: Path, init: Path | None, resume: bool) -> None:
