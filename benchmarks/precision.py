@@ -1,0 +1,83 @@
+"""What lower precisions change: ``python -m benchmarks.precision MUSIC [--corpus CORPUS]``.
+
+Cosine similarities of tokens with fp32's, layer by layer, on recordings; and, where there is a
+corpus, the chord probe of `benchmarks.chord_probe`, fitted and scored on each precision's tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.chord_probe import EVERY, renders
+from benchmarks.probes.linear import EXCLUDED, fit_classes
+from benchmarks.probes.truth import CHORD_CLASSES, truth_of
+from benchmarks.tables import table
+from vit1dx.collect import collect
+from vit1dx.extract import Extractor
+
+PRECISIONS = ("fp32", "int8", "bf16")
+PROBED = (1, 3, 6, 9, 12)
+
+
+def cosines(music: Path, precision: str) -> np.ndarray:
+    """Similarity of every sequence token with fp32's, (layer, token)."""
+    exact, lower = Extractor(precision="fp32"), Extractor(precision=precision)
+    found = []
+    for source in collect([str(music)]):
+        a, b = exact(source.path).sequence_tokens, lower(source.path).sequence_tokens
+        found.append((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1))
+    return np.concatenate(found, axis=1)
+
+
+def chords(corpus: Path, precision: str, soundfont: str = "FluidR3") -> list[float]:
+    """Accuracy of frame-wise chords by layer of `PROBED`, on songs not trained on."""
+    extractor = Extractor(PROBED, precision=precision)
+    sets = [_frames(renders(corpus, split, soundfont), extractor) for split in ("train", "valid")]
+    (fit, truth), (test, expected) = sets
+    known = expected != EXCLUDED
+    return [
+        float((fit_classes(x, truth, CHORD_CLASSES).classes(y[known]) == expected[known]).mean())
+        for x, y in zip(fit, test, strict=True)
+    ]
+
+
+def _frames(paths: list[Path], extractor: Extractor) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens, (layer, frame, feature), and chord classes of some frames of several renders."""
+    tokens, classes = [], []
+    for path in paths:
+        found = extractor(path).sequence_tokens
+        tokens.append(found[:, ::EVERY])
+        truth = truth_of(path, extractor.config.mel.frame_rate)
+        classes.append(truth.chords(found.shape[1])[::EVERY])
+    return np.concatenate(tokens, axis=1), np.concatenate(classes)
+
+
+def main() -> None:
+    """Print tables and write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("music", type=Path)
+    parser.add_argument("--corpus", type=Path, help="renders of benchmarks.corpus")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    found: dict[str, dict[str, dict[str, list[float]]]] = {"mean": {}, "least": {}, "chords": {}}
+    for precision in PRECISIONS:
+        if precision != "fp32":
+            each = cosines(options.music, precision)
+            found["mean"][precision] = each.mean(axis=1).tolist()
+            found["least"][precision] = each.min(axis=1).tolist()
+        if options.corpus:
+            found["chords"][precision] = chords(options.corpus, precision)
+    for statistic, rows in found.items():
+        layers = PROBED if statistic == "chords" else range(1, 13)
+        cells = [[name, *(f"{value:.5f}" for value in values)] for name, values in rows.items()]
+        print(table([statistic, *(f"layer {layer}" for layer in layers)], cells))
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
