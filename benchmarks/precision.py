@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="renders of benchmarks.corpus")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    found: dict[str, dict[str, dict[str, list[float]]]] = {"mean": {}, "least": {}, "chords": {}}
+    found: dict[str, dict[str, list[float]]] = {"mean": {}, "least": {}, "chords": {}}
     for precision in PRECISIONS:
         if precision != "fp32":
             each = cosines(options.music, precision)
