@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, real_audio: Path) -> Path:
 
 def test_every_command_of_the_readme(folder: Path) -> None:
     commands = _commands()
-    assert len(commands) == 12
+    assert len(commands) == 13
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     for command in commands:
         result = subprocess.run(
