@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from benchmarks.probes.truth import CHORD_CLASSES, truth_of
 from vit1dx.model import ViT1D, load
 
 SONGS, EVERY = 100, 3
+SOUNDFONT = "FluidR3"
 
 
 def renders(corpus: Path, split: str, soundfont: str) -> list[Path]:
@@ -48,11 +51,9 @@ def features(audio: Path, encoder: ViT1D | None, layers: list[int], window: int)
     return {f"layer {k}": v[:, 1:].float().reshape(whole, -1).numpy() for k, v in tokens.items()}
 
 
-def table(
-    paths: list[Path], encoder: ViT1D | None, layers: list[int], window: int
-) -> tuple[Arrays, np.ndarray]:
+def table(paths: list[Path], read: Callable[[Path], Arrays]) -> tuple[Arrays, np.ndarray]:
     """Features, by name, and chord classes of some frames of several renders."""
-    parts = [features(path, encoder, layers, window) for path in paths]
+    parts = [read(path) for path in paths]
     lengths = [min(map(len, part.values())) for part in parts]
     truths = [truth_of(path, CONFIG.mel.frame_rate) for path in paths]
     classes = [truth.chords(n)[::EVERY] for truth, n in zip(truths, lengths, strict=True)]
@@ -66,11 +67,18 @@ def table(
 def measure(
     corpus: Path, encoder: ViT1D | None, layers: list[int], window: int, soundfont: str
 ) -> dict[str, float]:
-    """Accuracy by kind of feature."""
+    """Accuracy by kind of feature of an encoder."""
     torch.set_num_threads(1)
+    read = partial(features, encoder=encoder, layers=layers, window=window)
+    return accuracies(corpus, read, soundfont)
+
+
+def accuracies(
+    corpus: Path, read: Callable[[Path], Arrays], soundfont: str = SOUNDFONT
+) -> dict[str, float]:
+    """Accuracy by kind of feature, as they are read off a render: (frame, feature) by name."""
     (fit, truth), (test, expected) = (
-        table(renders(corpus, split, soundfont), encoder, layers, window)
-        for split in ("train", "valid")
+        table(renders(corpus, split, soundfont), read) for split in ("train", "valid")
     )
     known = expected != EXCLUDED
     found = {
@@ -87,7 +95,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="?", help="none: log-mel; 'untrained' works")
     parser.add_argument("--layers", default="1,3,6,9,12")
     parser.add_argument("--window", type=int, default=62)
-    parser.add_argument("--soundfont", default="FluidR3")
+    parser.add_argument("--soundfont", default=SOUNDFONT)
     options = parser.parse_args()
     torch.manual_seed(0)
     encoder = None

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.chord_probe import EVERY, renders
-from benchmarks.probes.linear import EXCLUDED, fit_classes
-from benchmarks.probes.truth import CHORD_CLASSES, truth_of
+from benchmarks.chord_probe import accuracies
+from benchmarks.probes.systems import Arrays
 from benchmarks.tables import table
 from vit1dx.collect import collect
 from vit1dx.extract import Extractor
@@ -33,27 +32,16 @@ def cosines(music: Path, precision: str) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-def chords(corpus: Path, precision: str, soundfont: str = "FluidR3") -> list[float]:
+def chords(corpus: Path, precision: str) -> list[float]:
     """Accuracy of frame-wise chords by layer of `PROBED`, on songs not trained on."""
     extractor = Extractor(PROBED, precision=precision)
-    sets = [_frames(renders(corpus, split, soundfont), extractor) for split in ("train", "valid")]
-    (fit, truth), (test, expected) = sets
-    known = expected != EXCLUDED
-    return [
-        float((fit_classes(x, truth, CHORD_CLASSES).classes(y[known]) == expected[known]).mean())
-        for x, y in zip(fit, test, strict=True)
-    ]
 
+    def read(audio: Path) -> Arrays:
+        return {
+            f"layer {k}": v for k, v in zip(PROBED, extractor(audio).sequence_tokens, strict=True)
+        }
 
-def _frames(paths: list[Path], extractor: Extractor) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens, (layer, frame, feature), and chord classes of some frames of several renders."""
-    tokens, classes = [], []
-    for path in paths:
-        found = extractor(path).sequence_tokens
-        tokens.append(found[:, ::EVERY])
-        truth = truth_of(path, extractor.config.mel.frame_rate)
-        classes.append(truth.chords(found.shape[1])[::EVERY])
-    return np.concatenate(tokens, axis=1), np.concatenate(classes)
+    return list(accuracies(corpus, read).values())
 
 
 def main() -> None:
