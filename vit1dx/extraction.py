@@ -142,9 +142,10 @@ def _extract(
         "dtype": options.dtype,
         "memory": int(options.memory * (1 << 30)),
     }
+    processes = min(cores, len(done.todo))
+    pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
-    if backend.device == "cpu":
-        pool.resize(min(cores, len(done.todo)))
+    pool.resize(processes if backend.device == "cpu" else 1)
     expected = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
     seconds = sum(expected.values())
     of = extractor.config, extractor.request, options.dtype

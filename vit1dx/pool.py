@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import errors
+from .arena import Arena
 from .arrays import Array
 from .backend import BackendInfo
 from .channel import Channel, ChannelClosed, Message
@@ -35,7 +36,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Workers side by side each keep to a core; NumPy's libraries would all take all of them.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
 
-_START = "import sys; sys.path[:] = {path!r}; from vit1dx.worker import main; main({fd}, {parent})"
+_START = """import sys
+sys.path[:] = {path!r}
+from vit1dx.worker import main
+main({fd}, {parent}, {arena})
+"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Event:
     job : Job or None
     message : dict
     arrays : list of arrays
+        Which stay what they are until the next event is asked for.
     """
 
     kind: str
@@ -87,11 +93,11 @@ class Pool:
         self._failed_starts = 0
         self._returned: deque[Job] = deque()
         self._selector = selectors.DefaultSelector()
-        self._workers: set[_Worker] = set()
+        self._workers: list[_Worker] = []
         self._add()  # it imports its libraries while the run looks for files
 
     def load(self, spec: Message, check: Callable[[], None] = lambda: None) -> BackendInfo:
-        """Have the model loaded, and say what runs it.
+        """Have the model loaded, by one process, and say what runs it.
 
         Parameters
         ----------
@@ -107,8 +113,7 @@ class Pool:
             If it cannot be loaded.
         """
         self._spec = spec
-        for worker in self._workers:
-            worker.send(spec)
+        self._workers[0].tell(spec)
         while True:
             for _ in self._look(iter(())):
                 pass
@@ -118,9 +123,13 @@ class Pool:
                     return worker.info
 
     def resize(self, size: int) -> None:
-        """Work with so many processes."""
+        """Work with so many processes; before `load`, have them import their libraries."""
+        for worker in self._workers[size:]:
+            self._remove(worker)
         while len(self._workers) < size:
             self._add()
+        for worker in self._workers:
+            worker.tell(self._spec)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Event]:
         """Do jobs, in any order, as many at a time as there are workers.
@@ -184,6 +193,8 @@ class Pool:
                 worker.job = None
                 self._give(worker, waiting)
             yield Event(kind, job, message, arrays)
+            with suppress(ChannelClosed):  # a dead worker is found so by what it does not say
+                worker.channel.release()
 
     def _lose(self, worker: _Worker, reason: str) -> Iterator[Event]:
         job = worker.job
@@ -198,13 +209,12 @@ class Pool:
 
     def _add(self) -> None:
         worker = _Worker()
-        self._workers.add(worker)
+        self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
-        if self._spec:
-            worker.send(self._spec)
+        worker.tell(self._spec)
 
     def _remove(self, worker: _Worker) -> None:
-        self._workers.discard(worker)
+        self._workers.remove(worker)
         self._selector.unregister(worker.channel)
         worker.kill()
 
@@ -226,8 +236,15 @@ class _Worker:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        start = {"path": [str(Path(p).absolute()) for p in sys.path], "fd": theirs.fileno()}
-        command = [sys.executable, "-I", "-c", _START.format(**start, parent=os.getpid())]
+        arena = Arena.new()
+        shared = [theirs.fileno(), *([arena.fileno()] if arena else [])]
+        start = _START.format(
+            path=[str(Path(p).absolute()) for p in sys.path],
+            fd=theirs.fileno(),
+            parent=os.getpid(),
+            arena=arena and arena.fileno(),
+        )
+        command = [sys.executable, "-I", "-c", start]
         # Blocked signals stay blocked in what is started: Ctrl-C goes to all of a terminal's
         # processes, and schedulers, too, tell them all.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -238,16 +255,17 @@ class _Worker:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders print a line for every odd byte
                 env={**os.environ, **_ONE_THREAD},
-                pass_fds=[theirs.fileno()],
+                pass_fds=shared,
             )
         except OSError as error:
             raise BackendError(f"no worker process can be started: {error.strerror}") from None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self.channel = Channel(ours)
+        self.channel = Channel(ours, arena)
         self.info: BackendInfo | None = None
         self.job: Job | None = None
+        self._told = False
         self.busy = self.quiet = 0.0
 
     def start(self, job: Job) -> None:
@@ -255,10 +273,12 @@ class _Worker:
         self.channel.send({"do": job.do, "path": job.path, "checksum": job.checksum})
         self.job, self.busy, self.quiet = job, 0.0, 0.0
 
-    def send(self, spec: Message) -> None:
-        """Tell it what to load; one that is dead already will be found so."""
-        with suppress(ChannelClosed):
-            self.channel.send(spec)
+    def tell(self, spec: Message) -> None:
+        """Tell it what to load, once that is known; one that is dead already will be found so."""
+        if spec and not self._told:
+            self._told = True
+            with suppress(ChannelClosed):
+                self.channel.send(spec)
 
     def wait(self, seconds: float, heard: bool) -> None:
         """Count time."""
@@ -269,7 +289,8 @@ class _Worker:
         """Why it should be given up, if it should."""
         if self.job is not None and self.busy > self.job.seconds:
             return f"not done after {self.job.seconds:.0f} s: given up"
-        if (self.job is not None or self.info is None) and self.quiet > QUIET_SECONDS:
+        owes_a_word = self.job is not None or (self._told and self.info is None)
+        if owes_a_word and self.quiet > QUIET_SECONDS:
             return f"no sign of life for {QUIET_SECONDS:.0f} s: given up"
         return None
 

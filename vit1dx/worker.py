@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .arena import Arena
 from .arrays import Array
 from .buffer import Parts, TrackBuffer, TrackEnd
 from .channel import Channel, ChannelClosed, Message
@@ -26,7 +27,7 @@ from .errors import AudioError, Vit1dxError
 _PR_SET_PDEATHSIG = 1
 
 
-def main(descriptor: int, parent: int) -> None:
+def main(descriptor: int, parent: int, arena: int | None) -> None:
     """Work for the process at the other end of a socket, until it is closed.
 
     Parameters
@@ -35,9 +36,12 @@ def main(descriptor: int, parent: int) -> None:
         Of the socket.
     parent : int
         Process id of the run.
+    arena : int or None
+        Of the memory that arrays are laid in, where there is any.
     """
     _die_with(parent)
-    channel = Channel(socket.socket(fileno=descriptor))
+    shared = None if arena is None else Arena(arena)
+    channel = Channel(socket.socket(fileno=descriptor), shared)
     try:
         _preload()
         _work(channel)

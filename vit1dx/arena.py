@@ -1,0 +1,76 @@
+"""Memory that two processes share: one lays arrays in it, the other reads them where they lie."""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from .arrays import Array
+
+_ALIGNMENT = 64  # bytes
+
+
+class Arena:
+    """A file that is nowhere but in memory, mapped by both.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file, which is closed with it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = io.FileIO(descriptor, "r+")
+        self._map: mmap.mmap | None = None
+
+    @classmethod
+    def new(cls) -> Arena | None:
+        """An empty one; None where the system has no such files."""
+        if sys.platform != "linux":
+            return None
+        try:
+            return cls(os.memfd_create("vit1dx"))
+        except OSError:
+            return None
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file.fileno()
+
+    def put(self, arrays: Sequence[Array]) -> list[int] | None:
+        """Lay arrays in it, from its beginning on.
+
+        Returns
+        -------
+        list of int, or None
+            Where each lies; None if they cannot have so much memory.
+        """
+        places, end = [], 0
+        for array in arrays:
+            places.append(end)
+            end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        try:
+            if end > os.fstat(self.fileno()).st_size:
+                self._file.truncate(end)
+            for array, place in zip(arrays, places, strict=True):
+                self.view(place, array.shape, array.dtype)[...] = array
+        except OSError:  # a limit on the size of files counts here too
+            return None
+        return places
+
+    def view(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """The array that lies at a place, until the next ones are put there."""
+        end = place + int(np.prod(shape)) * dtype.itemsize
+        if self._map is None or end > len(self._map):
+            # What still looks at the map before this one keeps it.
+            self._map = mmap.mmap(self.fileno(), 0)
+        return np.ndarray(shape, dtype, self._map, place)
+
+    def close(self) -> None:
+        """Give the descriptor back; views stay."""
+        self._file.close()
