@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import tempfile
 import threading
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WATCH_SECONDS = 0.05
+_FIELDS = ("VmRSS", "RssShmem")
 
 
 class CommandFailed(RuntimeError):
@@ -80,10 +80,22 @@ def _watch(pid: int, peak: list[int], ended: threading.Event) -> None:
 
 
 def resident(pid: int) -> int:
-    """Resident bytes of a process and all below it, now; 0 where it is gone."""
+    """Resident bytes of a process and all below it, now; 0 where it is gone.
+
+    Memory that a process shares with those below it (not that of files) counts once.
+    """
+    private, shared = _resident(pid)
+    return private + shared
+
+
+def _resident(pid: int) -> tuple[int, int]:
+    """Resident bytes: of processes each, and of shared memory."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        status = Path(f"/proc/{pid}/status").read_text()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return 0
-    return pages * resource.getpagesize() + sum(resident(int(child)) for child in children)
+        everything, own = (int(status.split(f"{name}:")[1].split()[0]) << 10 for name in _FIELDS)
+    except (OSError, IndexError):  # it has ended, or is about to
+        return 0, 0
+    below = [_resident(int(child)) for child in children]
+    private, shared = (sum(part) for part in zip((0, 0), *below, strict=True))
+    return everything - own + private, max(own, shared)

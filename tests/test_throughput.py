@@ -62,6 +62,13 @@ def test_what_a_command_costs_includes_its_children() -> None:
     assert cost.memory > 80 << 20
 
 
+def test_memory_that_processes_share_counts_once() -> None:
+    shared = "import mmap, os; x = mmap.mmap(-1, 80 << 20); x.write(bytes(80 << 20));\n"
+    forked = "p = os.fork(); x.seek(0); x.write(bytes(80 << 20)); p and os.wait();\n"
+    cost = measured([sys.executable, "-c", shared + forked + "import time; time.sleep(.3)"])
+    assert 80 << 20 < cost.memory < 140 << 20
+
+
 def test_a_command_that_fails_says_why() -> None:
     with pytest.raises(CommandFailed, match="code 3: such is life"):
         measured(["sh", "-c", "echo such is life >&2; exit 3"])

@@ -6,7 +6,6 @@ import io
 import mmap
 import os
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,6 +26,7 @@ class Arena:
     def __init__(self, descriptor: int) -> None:
         self._file = io.FileIO(descriptor, "r+")
         self._map: mmap.mmap | None = None
+        self._end = 0
 
     @classmethod
     def new(cls) -> Arena | None:
@@ -42,29 +42,31 @@ class Arena:
         """The descriptor."""
         return self._file.fileno()
 
-    def put(self, arrays: Sequence[Array]) -> list[int] | None:
-        """Lay arrays in it, from its beginning on.
+    def lay(self, array: Array) -> int | None:
+        """Lay a copy of an array behind those that lie there.
 
         Returns
         -------
-        list of int, or None
-            Where each lies; None if they cannot have so much memory.
+        int or None
+            Its place; None if it cannot have so much memory.
         """
-        places, end = [], 0
-        for array in arrays:
-            places.append(end)
-            end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        place = self._end
+        end = place + -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         try:
-            if end > os.fstat(self.fileno()).st_size:
-                self._file.truncate(end)
-            for array, place in zip(arrays, places, strict=True):
-                self.view(place, array.shape, array.dtype)[...] = array
+            if end > (size := os.fstat(self.fileno()).st_size):
+                self._file.truncate(max(end, 2 * size))  # what is not written to takes no memory
+            self.view(place, array.shape, array.dtype)[...] = array
         except OSError:  # a limit on the size of files counts here too
             return None
-        return places
+        self._end = end
+        return place
+
+    def clear(self) -> None:
+        """Begin again: what lies there may be overwritten."""
+        self._end = 0
 
     def view(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        """The array that lies at a place, until the next ones are put there."""
+        """The array that lies at a place."""
         end = place + int(np.prod(shape)) * dtype.itemsize
         if self._map is None or end > len(self._map):
             # What still looks at the map before this one keeps it.

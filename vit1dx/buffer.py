@@ -45,6 +45,9 @@ class TrackEnd:
 class TrackSink(Protocol):
     """Takes a track's arrays: a place in a feature file, or the way to one."""
 
+    def keep(self, array: Array) -> Array:
+        """An array that will be handed on later, or a copy of it, to be handed on instead."""
+
     def append(self, parts: Parts) -> None:
         """Take some of a track that is too long to hold; more will come."""
 
@@ -98,6 +101,7 @@ class TrackBuffer:
         self._sink.finish(self._take(), TrackEnd(mean, self._checksums, self.attributes))
 
     def _hold(self, name: str, array: Array) -> None:
+        array = self._sink.keep(array)
         self._parts.setdefault(name, []).append(array)
         self._checksums[name] = checksums(array, self._checksums.get(name))
         self._held_bytes += array.nbytes

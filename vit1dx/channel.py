@@ -34,33 +34,56 @@ class Channel:
 
     def __init__(self, end: socket.socket, arena: Arena | None = None) -> None:
         self._socket, self._arena = end, arena
+        self._laid: dict[int, tuple[Array, int]] = {}  # by id: not sent yet, and their places
         self._lent = False  # whether arrays lie there that the one who received them still needs
 
     def fileno(self) -> int:
         """For `selectors`."""
         return self._socket.fileno()
 
-    def send(self, message: Message, arrays: Sequence[Array] = ()) -> None:
-        """Send a message, waiting until the other side takes it, and has released arrays before.
+    def lay(self, array: Array) -> Array:
+        """A copy of an array where the other side can read it, once it is sent; or the array.
+
+        Waits until the arrays sent before are released.
 
         Raises
         ------
         ChannelClosed
         """
-        places = self._lay(arrays) if arrays and self._arena else None
-        layout = [[array.dtype.str, array.shape] for array in arrays]
-        self._say({**message, "arrays": layout, "places": places})
-        for array in () if places else arrays:
-            self._put(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-    def _lay(self, arrays: Sequence[Array]) -> list[int] | None:
-        assert self._arena
         while self._lent:
             said = self._hear()
             assert not said, "nothing but a release is sent to one who has not sent its all"
-        places = self._arena.put(arrays)
-        self._lent = places is not None
-        return places
+        place = self._arena.lay(array) if self._arena else None
+        if place is None:
+            return array
+        assert self._arena
+        laid = self._arena.view(place, array.shape, array.dtype)
+        self._laid[id(laid)] = laid, place
+        return laid
+
+    def discard(self) -> None:
+        """Forget what was laid and not sent."""
+        self._laid.clear()
+        if self._arena and not self._lent:
+            self._arena.clear()
+
+    def send(self, message: Message, arrays: Sequence[Array] = ()) -> None:
+        """Send a message, waiting until the other side takes it.
+
+        Raises
+        ------
+        ChannelClosed
+        """
+        places = [self._laid.pop(id(array), (array, None))[1] for array in arrays]
+        layout = [
+            [array.dtype.str, array.shape, place]
+            for array, place in zip(arrays, places, strict=True)
+        ]
+        self._lent = self._lent or any(place is not None for place in places)
+        self._say({**message, "arrays": layout})
+        for array, place in zip(arrays, places, strict=True):
+            if place is None:
+                self._put(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def receive(self) -> tuple[Message, list[Array]]:
         """Wait for a message. Its arrays stay what they are until `release`.
@@ -71,17 +94,19 @@ class Channel:
         """
         while not (message := self._hear()):
             pass
-        layout = [(tuple(shape), np.dtype(code)) for code, shape in message.pop("arrays")]
-        places = message.pop("places")
-        if places:
-            assert self._arena
-            self._lent = True
-            views = zip(places, layout, strict=True)
-            return message, [self._arena.view(place, *what) for place, what in views]
-        arrays = [np.empty(*what) for what in layout]
-        for array in arrays:
+        layout = message.pop("arrays")
+        return message, [
+            self._array(tuple(shape), np.dtype(code), at) for code, shape, at in layout
+        ]
+
+    def _array(self, shape: tuple[int, ...], dtype: np.dtype, place: int | None) -> Array:
+        if place is None:
+            array = np.empty(shape, dtype)
             self._take(array.reshape(-1).view(np.uint8))
-        return message, arrays
+            return array
+        assert self._arena
+        self._lent = True
+        return self._arena.view(place, shape, dtype)
 
     def release(self) -> None:
         """Let the other side lay other arrays where those last received lie.
@@ -110,6 +135,7 @@ class Channel:
         message: Message = json.loads(self._take(bytearray(size)))
         if _RELEASED in message:
             self._lent = False
+            self.discard()
             return {}
         return message
 

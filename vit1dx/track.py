@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
+from .arrays import Array
 from .axes import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
 from .buffer import Parts, TrackEnd, size_of
 from .request import Request
@@ -55,6 +56,10 @@ class TrackWriter:
             self._axes["attention"] = ATTENTION_AXES[request.attention]
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
+
+    def keep(self, array: Array) -> Array:
+        """The array: it is written in this process."""
+        return array
 
     def append(self, parts: Parts) -> None:
         """Let the arrays grow on disk."""

@@ -110,6 +110,10 @@ class _ChannelSink:
     def __init__(self, channel: Channel, path: str) -> None:
         self.warnings: list[str] = []
         self._channel, self._path = channel, path
+        channel.discard()  # a track before this one may have ended halfway
+
+    def keep(self, array: Array) -> Array:
+        return self._channel.lay(array)
 
     @cached_property
     def _expected(self) -> float | None:
