@@ -1,9 +1,10 @@
-"""Recipes compared at equal budgets over several seeds: chords by a linear probe.
+"""Recipes compared at equal budgets over several seeds, by the local probes.
 
     python -m benchmarks.compare CORPUS OUT [--init WEIGHTS] [--steps 100] [--seeds 3]
 
 Every run is `vit1dx train` of its own, in two processes, and is not run again if its weights are
-there. Prints a Markdown table of accuracies on songs held back: mean over seeds ± deviation.
+there. Prints a Markdown table of what `benchmarks.steer` finds on songs held back, in the best of
+its layers: mean over seeds ± deviation.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.chord_probe import measure
 from benchmarks.corpus.build import MANIFEST
-from vit1dx.model import load
+from benchmarks.probes.local import TASKS
+from benchmarks.steer import LAYERS, scores, system_of
+from benchmarks.tables import table
 
 MIXED = ["--aligned", "0.5", "--shared-timbre", "0.5"]
 ARMS = {
@@ -32,8 +34,6 @@ ARMS = {
 COMMON = (
     "--batch 48 --seconds 4 --keep 0.5 --siblings 8 --jitter 0.1 --learning-rate 0.0003".split()
 )
-WINDOW = 125  # frames in 4 s
-LAYERS = [1, 3, 6, 12]
 
 app = typer.Typer(add_completion=False)
 
@@ -46,25 +46,30 @@ def main(
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 100,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
-    soundfont: Annotated[str, typer.Option(help="Of the songs probed.")] = "FluidR3",
 ) -> None:
     """Train every arm from every seed, and print what each has learnt."""
     out.mkdir(parents=True, exist_ok=True)
     common = [*COMMON, "--cache", str(cache or out / "cache"), "--steps", str(steps)]
     common += ["--warmup", str(steps // 8), "--validate-every", str(steps)]
     common += ["--init", str(init)] if init else []
-    print(f"{steps} steps, from {init.name if init else 'nothing'}; chords, %, by layer\n")
-    print("| positives | " + " | ".join(map(str, LAYERS)) + " |\n" + "| --- " * 5 + "|")
+    rows = []
     for number, (arm, options) in enumerate(ARMS.items()):
-        scores = []
+        found = []
         for seed in range(seeds):
             weights = out / f"arm{number}-seed{seed}.safetensors"
             if not last(weights).exists():
                 train(corpus, weights, [*common, *options, "--seed", str(seed)])
-            found = measure(corpus, load(last(weights)), LAYERS, WINDOW, soundfont)
-            scores.append([100 * found[f"layer {layer}"] for layer in LAYERS])
-        cells = zip(np.mean(scores, axis=0), np.std(scores, axis=0), strict=True)
-        print(f"| {arm} | " + " | ".join(f"{m:.1f} ± {s:.1f}" for m, s in cells) + " |", flush=True)
+            found.append(best(corpus, last(weights), out))
+        cells = zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)
+        rows.append([arm, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells)])
+        print(f"{steps} steps, from {init.name if init else 'nothing'}; in %")
+        print(table(["positives", *TASKS], rows), flush=True)
+
+
+def best(corpus: Path, weights: Path, folder: Path) -> list[float]:
+    """Each task's score in its best layer, in %."""
+    found = scores(corpus, system_of(str(weights), LAYERS, folder)).values()
+    return [100 * max(layer[task] for layer in found) for task in TASKS]
 
 
 def last(weights: Path) -> Path:

@@ -1,19 +1,19 @@
 """What lower precisions change: ``python -m benchmarks.precision MUSIC [--corpus CORPUS]``.
 
 Cosine similarities of tokens with fp32's, layer by layer, on recordings; and, where there is a
-corpus, the chord probe of `benchmarks.chord_probe`, fitted and scored on each precision's tokens.
+corpus, frame-wise chords by `benchmarks.steer`, fitted and scored on each precision's tokens.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.chord_probe import accuracies
-from benchmarks.probes.systems import Arrays
+from benchmarks.steer import scores, tokens
 from benchmarks.tables import table
 from vit1dx.collect import collect
 from vit1dx.extract import Extractor
@@ -34,14 +34,8 @@ def cosines(music: Path, precision: str) -> np.ndarray:
 
 def chords(corpus: Path, precision: str) -> list[float]:
     """Accuracy of frame-wise chords by layer of `PROBED`, on songs not trained on."""
-    extractor = Extractor(PROBED, precision=precision)
-
-    def read(audio: Path) -> Arrays:
-        return {
-            f"layer {k}": v for k, v in zip(PROBED, extractor(audio).sequence_tokens, strict=True)
-        }
-
-    return list(accuracies(corpus, read).values())
+    found = scores(corpus, partial(tokens, layers=PROBED, precision=precision))
+    return [found[f"layer {layer}"]["chords"] for layer in PROBED]
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import soundfile
 from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
+from benchmarks import steer
 from benchmarks.corpus.__main__ import app as corpus_app
 from benchmarks.corpus.harte import PITCH_NAMES, QUALITIES
 from benchmarks.probes import recordings, similarity, systems
@@ -290,3 +291,11 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     third = CliRunner().invoke(app, list(map(str, [weights, *elsewhere, *none])))
     assert third.exit_code == 0, third.output
     assert json.loads((tmp_path / "o2" / "probes.json").read_text())["local"] == found["local"]
+    # Steering needs songs held back from the training ones.
+    manifest = tmp_path / "corpus" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"split": "train"', '"split": "valid"', 3))
+    for name, features in ((weights, {"layer 1", "layer 2"}), ("log-mel", {"log-mel"})):
+        made = steer.system_of(str(name), (1, 2), tmp_path)
+        steered = steer.scores(tmp_path / "corpus", made)
+        assert features <= steered.keys()
+        assert all(0 < row["chords"] <= 1 for row in steered.values())

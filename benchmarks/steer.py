@@ -1,0 +1,94 @@
+"""A quick look at weights while training goes on: the local probes, on songs held back for it.
+
+    python -m benchmarks.steer CORPUS WEIGHTS... [--layers 1,3,6,12]
+
+Probes are fitted on songs that the encoder was trained on and scored on songs that it was not
+(those that the corpus's manifest calls "valid"), of all sources and soundfonts. "untrained" and
+"log-mel" work in the place of weights. The shipped table is `benchmarks.probes`', of the testing
+songs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.probes import local
+from benchmarks.probes.collection import Memory, Render, of_sources, renders
+from benchmarks.probes.systems import CONFIG, Described, System, log_mel, untrained
+from benchmarks.tables import table
+from vit1dx import Extractor
+
+FITTED = {"pop909": 50, "composed": 30}
+SCORED = {"pop909": 40, "composed": 40}
+LAYERS = (1, 3, 6, 12)
+Scores = dict[str, dict[str, float]]  # by feature and task
+
+
+def tokens(**options: Any) -> System:
+    """Sequence tokens by an extractor with these options, and nothing else."""
+    extractor = Extractor(**options)
+
+    def describe(audio: Path, closely: bool = True) -> Described:
+        track = extractor(audio)
+        names = [f"layer {layer}" for layer in track.layers]
+        return Described(dict(zip(names, track.sequence_tokens, strict=True)), {})
+
+    return describe
+
+
+def system_of(weights: str, layers: Sequence[int], folder: Path) -> Callable[[], System]:
+    """How to make what describes renders, from what stands on the command line."""
+    if weights == "log-mel":
+        return partial(_itself, log_mel)
+    path = untrained(CONFIG, folder) if weights == "untrained" else Path(weights)
+    return partial(tokens, layers=tuple(layers), weights=path)
+
+
+def _itself(system: System) -> System:
+    return system
+
+
+def scores(corpus: Path, make: Callable[[], System], seeds: int = 1) -> Scores:
+    """What probes of each feature find, mean over seeds: tasks as `local.measure` has them."""
+    fit = of_sources(renders(corpus, "train", 1), FITTED)
+    test = of_sources(renders(corpus, "valid", 2), SCORED)
+    with tempfile.TemporaryDirectory() as folder:
+        memory = Memory(Path(folder))
+        memory.fill("it", make, fit + test, [])
+        names = memory.names("it", fit[0], "frames")
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = pool.map(partial(_score, memory, fit, test, seeds), names)
+            return dict(zip(names, found, strict=True))
+
+
+def _score(
+    memory: Memory, fit: list[Render], test: list[Render], seeds: int, name: str
+) -> dict[str, float]:
+    each = local.measure(memory, "it", name, "frame", fit, test, seeds)
+    return {task: sum(one.test[task] for one in each) / seeds for task in local.TASKS}
+
+
+def main() -> None:
+    """Print a table for each of the weights."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("weights", nargs="+")
+    parser.add_argument("--layers", default=",".join(map(str, LAYERS)))
+    options = parser.parse_args()
+    layers = [int(layer) for layer in options.layers.split(",")]
+    for weights in options.weights:
+        with tempfile.TemporaryDirectory() as folder:
+            found = scores(options.corpus, system_of(weights, layers, Path(folder)))
+        rows = [[name, *(f"{100 * v:.1f}" for v in row.values())] for name, row in found.items()]
+        print(table([weights, *local.TASKS], rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
