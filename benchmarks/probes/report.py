@@ -168,10 +168,10 @@ def _measured(found: Table) -> Iterable[tuple[str, Table]]:
 def _robustness(found: Table) -> str:
     rows, alterations = [], []
     for system, scores in _measured(found):
-        table = scores["robustness"]
-        alterations = list(table)
-        for feature in table[alterations[0]]:
-            values = (f"{table[alteration][feature]:.3f}" for alteration in alterations)
+        cosines = scores["robustness"]
+        alterations = list(cosines)
+        for feature in cosines[alterations[0]]:
+            values = (f"{cosines[alteration][feature]:.3f}" for alteration in alterations)
             rows.append([_name(system, feature), *values])
     return (
         "Mean cosine of frames with those of the same music altered, features centred:\n\n"
