@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.probes import local
 from benchmarks.probes.collection import Memory, Render, of_sources, renders
-from benchmarks.probes.systems import CONFIG, Described, System, log_mel, untrained
+from benchmarks.probes.systems import CONFIG, Described, System, itself, log_mel, untrained
 from benchmarks.tables import table
 from vit1dx import Extractor
 
@@ -46,13 +46,9 @@ def tokens(**options: Any) -> System:
 def system_of(weights: str, layers: Sequence[int], folder: Path) -> Callable[[], System]:
     """How to make what describes renders, from what stands on the command line."""
     if weights == "log-mel":
-        return partial(_itself, log_mel)
+        return partial(itself, log_mel)
     path = untrained(CONFIG, folder) if weights == "untrained" else Path(weights)
     return partial(tokens, layers=tuple(layers), weights=path)
-
-
-def _itself(system: System) -> System:
-    return system
 
 
 def scores(corpus: Path, make: Callable[[], System], seeds: int = 1) -> Scores:

@@ -53,10 +53,8 @@ class Channel:
         while self._lent:
             said = self._hear()
             assert not said, "nothing but a release is sent to one who has not sent its all"
-        place = self._arena.lay(array) if self._arena else None
-        if place is None:
+        if self._arena is None or (place := self._arena.lay(array)) is None:
             return array
-        assert self._arena
         laid = self._arena.view(place, array.shape, array.dtype)
         self._laid[id(laid)] = laid, place
         return laid

@@ -68,19 +68,15 @@ def contenders(weights: Path, config: Config, out: Path) -> dict[str, Callable[[
     makers: dict[str, Callable[[], systems.System]] = {
         name: partial(systems.vit1d, model),
         "untrained": partial(systems.vit1d, systems.untrained(config, out)),
-        "log-mel": partial(_itself, systems.log_mel),
-        "MFCC": partial(_itself, systems.mfcc),
-        "CQT chroma": partial(_itself, systems.chroma),
+        "log-mel": partial(systems.itself, systems.log_mel),
+        "MFCC": partial(systems.itself, systems.mfcc),
+        "CQT chroma": partial(systems.itself, systems.chroma),
     }
     try:
         systems.basic_pitch()
     except ImportError:
         return makers
     return {**makers, "basic-pitch": systems.basic_pitch}
-
-
-def _itself(system: systems.System) -> systems.System:
-    return system
 
 
 def probed(memory: Memory, names: list[str], sets: Sets, seeds: int) -> dict[str, Any]:

@@ -162,6 +162,11 @@ def with_context(frames: np.ndarray, seconds: float = 0.5) -> np.ndarray:
     return np.concatenate([frames, before, after], axis=1).astype(np.float32)
 
 
+def itself(system: System) -> System:
+    """A system that needs no making, where one is made."""
+    return system
+
+
 def as_onnx(weights: Path, folder: Path) -> Path:
     """The model to extract with: itself, or exported from safetensors."""
     if weights.suffix == ".onnx":
