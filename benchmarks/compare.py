@@ -1,10 +1,10 @@
 """Recipes compared at equal budgets over several seeds, by the local probes.
 
-    python -m benchmarks.compare CORPUS OUT [--init WEIGHTS] [--steps 100] [--seeds 3]
+    python -m benchmarks.compare CORPUS OUT [--arms rest] [--init WEIGHTS] [--steps 250] [--seeds 3]
 
 Every run is `vit1dx train` of its own, in two processes, and is not run again if its weights are
-there. Prints a Markdown table of what `benchmarks.steer` finds on songs held back, in the best of
-its layers: mean over seeds ± deviation.
+there. Prints, seed by seed, a Markdown table of what `benchmarks.steer` finds on songs held back,
+in the better of two layers: mean over seeds ± deviation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,32 @@ import typer
 
 from benchmarks.corpus.build import MANIFEST
 from benchmarks.probes.local import TASKS
-from benchmarks.steer import LAYERS, scores, system_of
+from benchmarks.steer import scores, system_of
 from benchmarks.tables import table
 
 MIXED = ["--aligned", "0.5", "--shared-timbre", "0.5"]
 ARMS = {
-    "two segments of one track (the paper's)": ["--aligned", "0", "--shared-timbre", "0"],
-    "the same, one ensemble a step": ["--aligned", "0", "--shared-timbre", "1"],
-    "one time in two orchestrations": ["--aligned", "1", "--shared-timbre", "0.5"],
-    "both kinds in turn, one head": [*MIXED, "--no-own-heads"],
-    "both kinds in turn, a head each": [*MIXED, "--own-heads"],
+    "positives": {
+        "two segments of one track (the paper's)": ["--aligned", "0", "--shared-timbre", "0"],
+        "the same, one ensemble a step": ["--aligned", "0", "--shared-timbre", "1"],
+        "one time in two orchestrations": ["--aligned", "1", "--shared-timbre", "0.5"],
+        "both kinds in turn, one head": [*MIXED, "--no-own-heads"],
+        "both kinds in turn, a head each": MIXED,
+    },
+    # Beside the last of the above, and of as many segments.
+    "rest": {
+        "temperature 0.05": [*MIXED, "--temperature", "0.05"],
+        "temperature 0.2": [*MIXED, "--temperature", "0.2"],
+        "2 s": [*MIXED, "--seconds", "2"],
+        "8 s": [*MIXED, "--seconds", "8"],
+        "not augmented": [*MIXED, "--no-augment"],
+    },
 }
 COMMON = (
     "--batch 48 --seconds 4 --keep 0.5 --siblings 8 --jitter 0.1 --learning-rate 0.0003".split()
 )
+
+LAYERS = (3, 12)  # an early one and the last: probes take as long as these runs do
 
 app = typer.Typer(add_completion=False)
 
@@ -43,8 +55,9 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus, as benchmarks.corpus makes it.")],
     out: Annotated[Path, typer.Argument(help="Folder for weights and decoded audio.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
+    arms: Annotated[str, typer.Option(help=" or ".join(ARMS))] = "positives",
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 100,
+    steps: Annotated[int, typer.Option(min=1)] = 250,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Train every arm from every seed, and print what each has learnt."""
@@ -52,22 +65,25 @@ def main(
     common = [*COMMON, "--cache", str(cache or out / "cache"), "--steps", str(steps)]
     common += ["--warmup", str(steps // 8), "--validate-every", str(steps)]
     common += ["--init", str(init)] if init else []
-    rows = []
-    for number, (arm, options) in enumerate(ARMS.items()):
-        found = []
-        for seed in range(seeds):
-            weights = out / f"arm{number}-seed{seed}.safetensors"
+    found: dict[str, list[list[float]]] = {arm: [] for arm in ARMS[arms]}
+    for seed in range(seeds):
+        for number, (arm, options) in enumerate(ARMS[arms].items()):
+            weights = out / f"{arms}{number}-seed{seed}.safetensors"
             if not last(weights).exists():
                 train(corpus, weights, [*common, *options, "--seed", str(seed)])
-            found.append(best(corpus, last(weights), out))
-        cells = zip(np.mean(found, axis=0), np.std(found, axis=0), strict=True)
-        rows.append([arm, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells)])
-        print(f"{steps} steps, from {init.name if init else 'nothing'}; in %")
-        print(table(["positives", *TASKS], rows), flush=True)
+            found[arm].append(best(corpus, last(weights), out))
+        print(f"{steps} steps, from {init.name if init else 'nothing'}, {seed + 1} seeds; in %\n")
+        rows = [_row(arm, each) for arm, each in found.items()]
+        print(table([arms, *TASKS], rows), flush=True)
+
+
+def _row(arm: str, found: list[list[float]]) -> list[str]:
+    cells = zip(np.mean(found, axis=0), np.std(found, axis=0, ddof=len(found) > 1), strict=True)
+    return [arm, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells)]
 
 
 def best(corpus: Path, weights: Path, folder: Path) -> list[float]:
-    """Each task's score in its best layer, in %."""
+    """Each task's score in its better layer, in %."""
     found = scores(corpus, system_of(str(weights), LAYERS, folder)).values()
     return [100 * max(layer[task] for layer in found) for task in TASKS]
 
