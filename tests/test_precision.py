@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -97,6 +98,19 @@ def test_windows_side_by_side_are_those_one_after_another(music: Path) -> None:
     one, three = (Extractor([0, 5], threads=threads)(path) for threads in (1, 3))
     for name in ("class_token", "sequence_tokens", "mean_token", "time", "window_start"):
         np.testing.assert_array_equal(getattr(three, name), getattr(one, name))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_pytorch_takes_no_more_threads_than_cores_that_it_may_use() -> None:
+    code = """
+import os, torch, vit1dx
+torch.set_num_threads(3)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+vit1dx.Extractor(backend="torch").backend
+print(torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_side_by_side_keeps_the_order_and_stays_near() -> None:

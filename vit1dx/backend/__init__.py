@@ -128,7 +128,7 @@ def load_backend(
     """Make the backend that runs these weights.
 
     ONNX Runtime computes in the calling thread, and may be called from several at once; PyTorch
-    uses so many threads, by default as many as it finds fit.
+    uses so many threads, by default one a usable core at most.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..arrays import Array
+from ..cores import usable_cores
 from ..errors import BackendError
 from ..model import load
 from ..request import Request
@@ -30,8 +31,8 @@ class TorchBackend:
         self._type = _TYPES[info.precision]
         if self._type == torch.float16 and self.device == "cpu":
             raise BackendError("precision fp16 is for CUDA devices; on cpu, choose bf16 or fp32")
-        if threads:
-            torch.set_num_threads(threads)
+        # PyTorch knows nothing of quotas, nor of affinity that changed since it was loaded.
+        torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
         self._request = request
         self._model = load(info.path).eval().to(self.device)
         for layer in self._model.modules():  # converted once here, not in each call
