@@ -1,8 +1,8 @@
 """Recipes compared at equal budgets over several seeds, by the local probes.
 
-    python -m benchmarks.compare CORPUS OUT [--arms rest] [--init WEIGHTS] [--steps 1000] [--seeds 3]
+    python -m benchmarks.compare CORPUS OUT [--arms rest] [--init WEIGHTS]
 
-Every run is `vit1dx train` of its own, in two processes, and is not run again if its weights are
+Every run is a `vit1dx train` of its own, in two processes, and is not run again if its weights are
 there. Prints, seed by seed, a Markdown table of what `benchmarks.steer` finds on songs held back,
 in the better of two layers: mean over seeds ± deviation.
 """
@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -44,7 +44,7 @@ COMMON = (
     "--batch 48 --seconds 2 --keep 0.5 --shared-timbre 0 --siblings 8 --jitter 0.1 "
     "--learning-rate 0.0005"
 ).split()
-LAYERS = (3, 12)  # an early one and the last: probes take as long as these runs do
+LAYERS = (3, 12)  # an early one and the last
 
 app = typer.Typer(add_completion=False)
 
@@ -54,7 +54,7 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus, as benchmarks.corpus makes it.")],
     out: Annotated[Path, typer.Argument(help="Folder for weights and decoded audio.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
-    arms: Annotated[str, typer.Option(help=" or ".join(ARMS))] = "positives",
+    arms: Annotated[Literal["positives", "rest"], typer.Option()] = "positives",
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
