@@ -52,7 +52,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus, as benchmarks.corpus makes it.")],
-    out: Annotated[Path, typer.Argument(help="Folder for weights and decoded audio.")],
+    out: Annotated[Path, typer.Argument(help="Folder of runs, all of one --steps and --init.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
     arms: Annotated[Literal["positives", "rest"], typer.Option()] = "positives",
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
@@ -71,14 +71,18 @@ def main(
             if not last(weights).exists():
                 train(corpus, weights, [*common, *options, "--seed", str(seed)])
             found[arm].append(best(corpus, last(weights), out))
-        print(f"{steps} steps, from {init.name if init else 'nothing'}, {seed + 1} seeds; in %\n")
+        print(f"{steps} steps, from {init.name if init else 'nothing'}, seeds up to {seed}; in %\n")
         rows = [_row(arm, each) for arm, each in found.items()]
         print(table([arms, *TASKS], rows), flush=True)
 
 
 def _row(arm: str, found: list[list[float]]) -> list[str]:
-    cells = zip(np.mean(found, axis=0), np.std(found, axis=0, ddof=len(found) > 1), strict=True)
-    return [arm, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells)]
+    """Mean over seeds and, where there are several, deviation."""
+    cells = [f"{mean:.1f}" for mean in np.mean(found, axis=0)]
+    if len(found) > 1:
+        deviations = np.std(found, axis=0, ddof=1)
+        cells = [f"{cell} ± {of:.1f}" for cell, of in zip(cells, deviations, strict=True)]
+    return [arm, *cells]
 
 
 def best(corpus: Path, weights: Path, folder: Path) -> list[float]:
