@@ -27,7 +27,7 @@ from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.onsets import Onsets
 from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
-from tests.test_corpus import needs_synth
+from tests.test_corpus import needs_data, needs_synth
 from vit1dx.config import Config
 from vit1dx.model import ViT1D, save
 from vit1dx.tokens import TrackTokens
@@ -262,6 +262,7 @@ def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
         with_baselines(measured(0.75), earlier)
 
 
+@needs_data
 @needs_synth
 def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     weights = tmp_path / "small.safetensors"
