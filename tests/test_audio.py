@@ -14,9 +14,9 @@ import pytest
 import soundfile
 import soxr
 
-from vit1dx import audio
+from vit1dx.audio import decode
 from vit1dx.arrays import Array
-from vit1dx.audio import AudioFile, mono_at_rate, probe_duration
+from vit1dx.audio.decode import AudioFile, mono_at_rate, probe_duration
 from vit1dx.errors import AudioError
 
 from .synth import song
@@ -78,7 +78,7 @@ def test_m4a_without_pyav_says_what_to_install(tmp_path: Path) -> None:
         "import sys, pathlib; sys.modules['av'] = None\n"
         "import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'av' else find(name, *rest)\n"
-        "from vit1dx.audio import AudioFile\n"
+        "from vit1dx.audio.decode import AudioFile\n"
         "AudioFile(pathlib.Path(sys.argv[1]))"
     )
     result = subprocess.run(
@@ -243,7 +243,7 @@ def test_same_rate_passes_through() -> None:
 def test_blocks_are_bounded(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(20.0), RATE)
     with AudioFile(tmp_path / "x.wav") as file:
-        assert max(block.size for block in file.blocks()) <= audio.BLOCK_SAMPLES
+        assert max(block.size for block in file.blocks()) <= decode.BLOCK_SAMPLES
 
 
 @pytest.mark.parametrize("channels", [2, 1000])

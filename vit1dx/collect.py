@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from .audio import AUDIO_EXTENSIONS, mtime_ns, printable
+from .audio.decode import AUDIO_EXTENSIONS, mtime_ns, printable
 from .errors import UsageError
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .audio import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, mtime_ns, printable
+from .audio.decode import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, mtime_ns, printable
 from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config

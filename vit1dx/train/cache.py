@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
-from ..audio import AudioFile, mono_at_rate
+from ..audio.decode import AudioFile, mono_at_rate
 from ..collect import collect
 from ..errors import AudioError, UsageError
 

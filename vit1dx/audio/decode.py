@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from .arrays import Array
-from .errors import AudioError
+from ..arrays import Array
+from ..errors import AudioError
 
 #: What a folder is searched for, by decoder.
 SNDFILE_EXTENSIONS = frozenset(

@@ -1,0 +1,1 @@
+"""Audio in: any file, decoded in blocks, to mono samples at one rate."""
