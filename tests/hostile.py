@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-import vit1dx.audio.decode
+import vit1dx.audio.probe
 import vit1dx.extract
 from vit1dx.arrays import Array
 from vit1dx.audio.decode import AudioFile
@@ -22,14 +22,14 @@ from vit1dx.extract import Extractor
 def make(**arguments: Any) -> Extractor:
     """Called in a worker, by name: also puts a decoder in place that misbehaves."""
     setattr(vit1dx.extract, "AudioFile", _HostileFile)  # noqa: B010
-    probe = vit1dx.audio.decode.probe_duration
+    probe = vit1dx.audio.probe.probe_duration
 
     def hostile_probe(path: str) -> float | None:
         if Path(path).stem == "header":
             ctypes.string_at(0)
         return probe(path)
 
-    setattr(vit1dx.audio.decode, "probe_duration", hostile_probe)  # noqa: B010
+    setattr(vit1dx.audio.probe, "probe_duration", hostile_probe)  # noqa: B010
     return Extractor(**arguments)
 
 

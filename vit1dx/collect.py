@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from .audio.decode import AUDIO_EXTENSIONS, mtime_ns, printable
+from .audio.files import mtime_ns, printable
+from .audio.formats import AUDIO_EXTENSIONS
 from .errors import UsageError
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .audio.decode import MAX_RATE, MIN_RATE, AudioFile, mono_at_rate, mtime_ns, printable
+from .audio.decode import AudioFile
+from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
+from .audio.resample import mono_at_rate
 from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config
@@ -224,8 +226,10 @@ def extract_file(
             "duration": file.duration,
             "sample_rate": file.sample_rate,
             "channels": file.channels,
+            "start_time": file.start_time,
+            "decoder": file.decoder,
         }
-        return Extracted(file.duration, file.warnings)
+        return Extracted(file.duration, [warning.text for warning in file.warnings])
 
 
 def _with_overlap(config: Config, seconds: float) -> Config:

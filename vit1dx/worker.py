@@ -80,7 +80,7 @@ def _work(channel: Channel) -> None:
 
 
 def _probe(path: str) -> float | None:
-    from .audio.decode import probe_duration
+    from .audio.probe import probe_duration
 
     return probe_duration(path)
 
@@ -152,7 +152,7 @@ def file_sha256(path: Path) -> str:
     AudioError
         If it cannot be read.
     """
-    from .audio.decode import require_readable
+    from .audio.files import require_readable
 
     require_readable(path)
     digest = hashlib.sha256()

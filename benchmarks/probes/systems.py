@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.probes.curves import head_curves, spectral_flux
 from vit1dx import Extractor
-from vit1dx.audio.decode import AudioFile, mono_at_rate
+from vit1dx.audio.decode import AudioFile
+from vit1dx.audio.resample import mono_at_rate
 from vit1dx.config import Config
 from vit1dx.export import export
 from vit1dx.mel import LogMel

@@ -21,7 +21,8 @@ import numpy as np
 
 from benchmarks.processes import CommandFailed
 from vit1dx.arrays import Array
-from vit1dx.audio.decode import AudioFile, mono_at_rate
+from vit1dx.audio.decode import AudioFile
+from vit1dx.audio.resample import mono_at_rate
 from vit1dx.cores import usable_cores
 from vit1dx.extract import BATCH_WINDOWS, Extractor
 from vit1dx.mel import LogMel

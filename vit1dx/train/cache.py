@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..arrays import Array
-from ..audio.decode import AudioFile, mono_at_rate
+from ..audio.decode import AudioFile
+from ..audio.resample import mono_at_rate
 from ..collect import collect
 from ..errors import AudioError, UsageError
 
