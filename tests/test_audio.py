@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,11 @@ import pytest
 import soundfile
 import soxr
 
-from vit1dx.audio import decode
 from vit1dx.arrays import Array
-from vit1dx.audio.decode import AudioFile, mono_at_rate, probe_duration
+from vit1dx.audio.decode import AudioFile
+from vit1dx.audio.probe import probe_duration
+from vit1dx.audio.resample import mono_at_rate
+from vit1dx.audio.sndfile import BLOCK_SAMPLES
 from vit1dx.errors import AudioError
 
 from .synth import song
@@ -72,21 +72,6 @@ def test_what_libsndfile_cannot_read_goes_through_pyav(
     assert probe_duration(tmp_path / name) == pytest.approx(3.0, abs=0.1)
 
 
-def test_m4a_without_pyav_says_what_to_install(tmp_path: Path) -> None:
-    _encode(tmp_path / "x.m4a", song(1.0), "aac")
-    script = (
-        "import sys, pathlib; sys.modules['av'] = None\n"
-        "import importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *rest: None if name == 'av' else find(name, *rest)\n"
-        "from vit1dx.audio.decode import AudioFile\n"
-        "AudioFile(pathlib.Path(sys.argv[1]))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "x.m4a"], capture_output=True, text=True
-    )
-    assert "pip install 'vit1dx[m4a]'" in result.stderr
-
-
 def _encode(path: Path, samples: Array, codec: str) -> None:
     import av
 
@@ -96,61 +81,6 @@ def _encode(path: Path, samples: Array, codec: str) -> None:
         frame.sample_rate = RATE
         for part in (frame, None):
             container.mux(stream.encode(part))
-
-
-def _mp3(path: Path, header: bool) -> int:
-    """A song of loud and quiet parts, at a variable bit rate; with a Xing header, or without."""
-    samples = np.concatenate([np.random.default_rng(0).uniform(-1, 1, RATE), song(9.0) * 0.1])
-    soundfile.write(path, samples, RATE, bitrate_mode="VARIABLE", compression_level=0.3)
-    data = path.read_bytes()
-    xing = data.find(b"Xing")
-    assert 0 < xing < 200
-    if not header:
-        # The first frame holds nothing else; the next one begins like it.
-        path.write_bytes(data[data.index(data[:2], xing) :])
-    return len(samples)
-
-
-def test_mp3_without_length_is_decoded_to_its_end(tmp_path: Path) -> None:
-    """Its length is then guessed from the first frame, and libsndfile would stop there."""
-    expected = _mp3(tmp_path / "x.mp3", header=False)
-    with soundfile.SoundFile(tmp_path / "x.mp3") as file:
-        assert file.frames < 0.8 * expected
-    decoded = _decode(tmp_path / "x.mp3")
-    assert expected <= len(decoded) < expected + 4 * 1152
-    _mp3(tmp_path / "y.mp3", header=True)
-    whole = _decode(tmp_path / "y.mp3")
-    start = len(decoded) - len(whole)  # the header says how much padding to drop
-    lags = range(max(0, start - 2400), start + 1)
-    errors = [np.abs(decoded[lag : lag + 100_000] - whole[:100_000]).mean() for lag in lags]
-    assert min(errors) < 1e-3
-
-
-def test_mp3_that_is_longer_than_its_header_says_is_warned_of(tmp_path: Path) -> None:
-    _mp3(tmp_path / "x.mp3", header=True)
-    data = (tmp_path / "x.mp3").read_bytes()
-    (tmp_path / "twice.mp3").write_bytes(data + data)
-    with AudioFile(tmp_path / "twice.mp3") as file:
-        list(file.blocks())
-        assert "behind the end that its header declares" in file.warnings[0]
-
-
-def test_truncated_mp3_is_decoded_and_warned_of(tmp_path: Path) -> None:
-    _mp3(tmp_path / "x.mp3", header=True)
-    data = (tmp_path / "x.mp3").read_bytes()
-    (tmp_path / "x.mp3").write_bytes(data[: len(data) // 2])
-    with AudioFile(tmp_path / "x.mp3") as file:
-        seconds = sum(map(len, file.blocks())) / RATE
-        assert 0.5 < seconds < 9
-        assert file.duration == pytest.approx(seconds)
-        assert "of the 10.000 s that its header declares" in file.warnings[0]
-
-
-def test_truncated_flac(tmp_path: Path) -> None:
-    path = tmp_path / "x.flac"
-    soundfile.write(path, song(30.0), RATE)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert "decoding stopped after" in _reason(path)
 
 
 def test_wav_whose_header_promises_too_much(tmp_path: Path) -> None:
@@ -243,7 +173,7 @@ def test_same_rate_passes_through() -> None:
 def test_blocks_are_bounded(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(20.0), RATE)
     with AudioFile(tmp_path / "x.wav") as file:
-        assert max(block.size for block in file.blocks()) <= decode.BLOCK_SAMPLES
+        assert max(block.size for block in file.blocks()) <= BLOCK_SAMPLES
 
 
 @pytest.mark.parametrize("channels", [2, 1000])

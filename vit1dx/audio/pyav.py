@@ -51,9 +51,10 @@ class PyavDecoder:
 
     def __init__(self, path: Path, unsized: bool = False) -> None:
         self._path = path
+        self._source: Any = _Unseekable(path) if unsized else os.fspath(path)
         try:
             self._container: Any = av.open(
-                os.fspath(path),
+                self._source,
                 metadata_errors="replace",
                 options={**_LOCAL, **(_UNSIZED if unsized else {})},
             )
@@ -218,6 +219,24 @@ class PyavDecoder:
     def close(self) -> None:
         """Close the file."""
         self._container.close()
+        if isinstance(self._source, _Unseekable):
+            self._source.close()
+
+
+class _Unseekable:
+    """A file that can only be read on: FFmpeg then looks for nothing behind a size that is wrong.
+
+    In gigabytes of samples it would look for chunks for hours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(count)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Damage:
