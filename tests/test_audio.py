@@ -132,7 +132,7 @@ def test_mp3_that_is_longer_than_its_header_says_is_warned_of(tmp_path: Path) ->
     (tmp_path / "twice.mp3").write_bytes(data + data)
     with AudioFile(tmp_path / "twice.mp3") as file:
         list(file.blocks())
-        assert "behind the end that its header declares" in file.warnings[0]
+        assert "behind the end that its header declares" in file.warnings[0].text
 
 
 def test_truncated_mp3_is_decoded_and_warned_of(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_truncated_mp3_is_decoded_and_warned_of(tmp_path: Path) -> None:
         seconds = sum(map(len, file.blocks())) / RATE
         assert 0.5 < seconds < 9
         assert file.duration == pytest.approx(seconds)
-        assert "of the 10.000 s that its header declares" in file.warnings[0]
+        assert "of the 10.000 s that its header declares" in file.warnings[0].text
 
 
 def test_truncated_flac(tmp_path: Path) -> None:

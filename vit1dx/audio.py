@@ -19,6 +19,7 @@ import soundfile
 import soxr
 
 from .arrays import Array
+from .audio_warnings import AudioWarning
 from .errors import AudioError
 
 #: What a folder is searched for, by decoder.
@@ -57,7 +58,7 @@ class AudioFile:
         Samples a channel decoded so far.
     status : os.stat_result
         Of the file, before it was read.
-    warnings : list of str
+    warnings : list of AudioWarning
         What looked wrong, though it was decoded.
 
     Raises
@@ -72,7 +73,7 @@ class AudioFile:
         self._decoder = _open_decoder(self.path)
         self.sample_rate, self.channels = self._decoder.sample_rate, self._decoder.channels
         self.frames = 0
-        self.warnings: list[str] = []
+        self.warnings: list[AudioWarning] = []
         if not MIN_RATE <= self.sample_rate <= MAX_RATE or self.channels < 1:
             self.close()
             raise AudioError(
@@ -215,7 +216,7 @@ class _SndfileDecoder:
     def blocks(self) -> Iterator[Array]:
         yield from _read_blocks(self._file)
 
-    def doubts(self, decoded: int) -> list[str]:
+    def doubts(self, decoded: int) -> list[AudioWarning]:
         """What to tell the user of a pass that ended after `decoded` samples a channel."""
         return []
 
@@ -269,17 +270,17 @@ class _Mp3Decoder:
         unread = self._size - self._raw.tell()
         return unread if unread > 0.02 * self._size else 0
 
-    def doubts(self, decoded: int) -> list[str]:
+    def doubts(self, decoded: int) -> list[AudioWarning]:
         """What to tell the user of a pass that ended after `decoded` samples a channel."""
         if self._declared is None:
             return []
         if decoded < 0.99 * self._declared:
             seconds = decoded / self.sample_rate, self._declared / self.sample_rate
-            return ["decoded {:.3f} s of the {:.3f} s that its header declares".format(*seconds)]
+            text = "decoded {:.3f} s of the {:.3f} s that its header declares".format(*seconds)
+            return [AudioWarning("truncated", text)]
         if share := self._unread() / self._size:
-            return [
-                f"{share:.0%} of the file lie behind the end that its header declares: not read"
-            ]
+            text = f"{share:.0%} of the file lie behind the end that its header declares: not read"
+            return [AudioWarning("not-read", text)]
         return []
 
     def close(self) -> None:
@@ -354,7 +355,7 @@ class _PyavDecoder:
             at = decoded / self.sample_rate
             raise AudioError(f"decoding stopped after {at:.3f} s: {_text(error)}") from None
 
-    def doubts(self, decoded: int) -> list[str]:
+    def doubts(self, decoded: int) -> list[AudioWarning]:
         """Nothing: FFmpeg raises where a stream ends early."""
         return []
 

@@ -69,6 +69,9 @@ def print_summary(summary: Summary) -> None:
     if len(summary.failures) > SHOWN_FAILURES:
         more = len(summary.failures) - SHOWN_FAILURES
         console.print(f"... and {more} more, listed in {summary.output} under /failures")
+    if summary.warnings:
+        counts = ", ".join(f"{code} {n}" for code, n in summary.warning_counts.items())
+        console.print(f"{len(summary.warnings)} warnings: {counts}", soft_wrap=True)
     if summary.gone:
         few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
         line = f"{len(summary.gone)} tracks of the output have no file here any more: {few}"
