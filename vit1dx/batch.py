@@ -12,9 +12,10 @@ from .audio_warnings import AudioWarning
 from .buffer import Parts, TrackEnd, size_of
 from .collect import Source
 from .errors import AudioError
-from .estimate import TRACK_BYTES, format_bytes
+from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .output import Output
 from .pool import Event, Job, Pool
+from .room import Room
 from .stop import Stopped
 from .stored_text import count_codes, parse_warnings
 from .track import TrackWriter
@@ -125,6 +126,8 @@ class Limits:
     size : callable
         Bytes that a track will grow to on disk, from the seconds that its file is expected to be
         long.
+    room : Room
+        What is left on the disk.
     seconds : float or None
         Seconds for each file; by default ten minutes and its duration.
     checksum : bool
@@ -133,6 +136,7 @@ class Limits:
 
     expected: Mapping[str, float]
     size: Callable[[float], int]
+    room: Room
     seconds: float | None = None
     checksum: bool = False
 
@@ -205,6 +209,8 @@ class _Run:
         if event.job is None:
             return
         source, message = self._sources[event.job.id], event.message
+        if event.arrays:
+            self._limits.room.require(source.id, sum(array.nbytes for array in event.arrays))
         if event.kind == "progress":
             self._progress.advanced(source, message["seconds"])
         elif event.kind == "part":
@@ -221,7 +227,8 @@ class _Run:
     def _append(self, source: Source, parts: Parts, seconds: float | None) -> None:
         track = self._growing.get(source.id)
         if track is None:
-            size = self._limits.size(seconds or self._limits.expected[source.id])
+            believed = seconds if seconds and 0 < seconds <= most_seconds(source) else None
+            size = self._limits.size(believed or self._limits.expected[source.id])
             track = self._growing[source.id] = self._begin(source, size)
         track.append(parts)
 
