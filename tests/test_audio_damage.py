@@ -297,7 +297,10 @@ def test_text_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
 
 def test_playlist_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(1.0), RATE)
-    for text in ("#EXTM3U\n#EXTINF:5,\nx.wav\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile x.wav\n"):
+    for text in (
+        "#EXTM3U\n#EXTINF:5,\nx.wav\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile x.wav\n",
+    ):
         (tmp_path / "list.m4a").write_text(text)
         with pytest.raises(AudioError):
             decode(tmp_path / "list.m4a")

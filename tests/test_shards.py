@@ -349,8 +349,9 @@ def test_a_run_with_tracks_that_grow_keeps_to_the_limit(tmp_path: Path) -> None:
     with Pool() as pool:
         summary = extract_all(collect([str(music)]), Extractor("4"), options, pool)
     assert (summary.done, [key for key, _ in summary.failures]) == (14, ["bad.flac"])
-    ((warned, text),) = summary.warnings
-    assert (warned, "more than the 4.0 MB of a shard" in text) == ("long.flac", True)
+    ((warned, warning),) = summary.warnings
+    assert (warned, warning.code) == ("long.flac", "shard")
+    assert "more than the 4.0 MB of a shard" in warning.text
     alone = [path for path in feature_files(tmp_path / "f") if "long.flac" in vit1dx.open(path)]
     assert list(vit1dx.open(alone[0])) == ["long.flac"]
     others = [path for path in feature_files(tmp_path / "f") if path not in alone]

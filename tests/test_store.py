@@ -247,7 +247,7 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert list(features) == ["a/x.wav"]
         assert features.failures == {"b.wav": "it went", "c.wav": "it never was"}
-        index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": ""}
+        index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": "", "warnings": ""}
         assert features.index() == {"a/x.wav": index}
         assert features["a/x.wav"].class_token(2).shape == (1, DIM)
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer, writer.track("b.wav") as track:

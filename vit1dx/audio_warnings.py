@@ -15,6 +15,15 @@ CODES: dict[str, str] = {
     "channels-change": "the number of channels changes within the file",
     "streams": "one of several audio streams was taken",
     "second-decoder": "the first decoder failed, and the second one read the file",
+    "antiphase": "the channels cancel each other in the mono mix",
+    "silence": "there is nothing but silence",
+    "dc": "the samples have a large constant offset",
+    "clipping": "many samples are at full scale or beyond",
+    "scale": "samples are far outside -1 to 1",
+    "length": "the header declares more audio than the file can hold",
+    "shard": "the features are larger than a shard, and have one of their own",
+    "untrained": "the weights are untrained",
+    "float16": "one reader crashes on float16",
 }
 
 

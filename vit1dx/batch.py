@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .audio_warnings import AudioWarning
 from .buffer import Parts, TrackEnd, size_of
 from .collect import Source
 from .errors import AudioError
-from .estimate import TRACK_BYTES, format_bytes
+from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .output import Output
 from .pool import Event, Job, Pool
+from .room import Room
 from .stop import Stopped
+from .stored_text import count_codes, parse_warnings
 from .track import TrackWriter
 from .worker import parts_of
 
@@ -56,8 +59,10 @@ class Summary:
         Files that had changed, and were done again.
     gone : list of str
         Tracks of the output whose files were not found.
-    failures, warnings : list of (id, reason)
-        Failures of earlier runs too, where the file was found as it was then.
+    failures : list of (id, reason)
+        Those of earlier runs too, where the file was found as it was then.
+    warnings : list of (id, AudioWarning)
+        Without an id, of the run as a whole.
     audio_seconds : float
         Of the files written.
     wall_seconds : float
@@ -73,7 +78,7 @@ class Summary:
     changed: int = 0
     gone: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[tuple[str | None, AudioWarning]] = field(default_factory=list)
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     output_bytes: int = 0
@@ -83,6 +88,11 @@ class Summary:
     def speed(self) -> float:
         """Times real time."""
         return self.audio_seconds / self.wall_seconds if self.wall_seconds else 0.0
+
+    @property
+    def warning_counts(self) -> dict[str, int]:
+        """How many warnings there are of each code."""
+        return count_codes(warning.code for _, warning in self.warnings)
 
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for JSON."""
@@ -96,7 +106,8 @@ class Summary:
             "gone": self.gone,
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
-            "warnings": [{"id": key, "warning": text} for key, text in self.warnings],
+            "warnings": [{"id": key, **vars(warning)} for key, warning in self.warnings],
+            "warning_counts": self.warning_counts,
             "audio_hours": self.audio_seconds / 3600,
             "wall_seconds": self.wall_seconds,
             "times_real_time": self.speed,
@@ -115,6 +126,8 @@ class Limits:
     size : callable
         Bytes that a track will grow to on disk, from the seconds that its file is expected to be
         long.
+    room : Room
+        What is left on the disk.
     seconds : float or None
         Seconds for each file; by default ten minutes and its duration.
     checksum : bool
@@ -123,6 +136,7 @@ class Limits:
 
     expected: Mapping[str, float]
     size: Callable[[float], int]
+    room: Room
     seconds: float | None = None
     checksum: bool = False
 
@@ -195,6 +209,8 @@ class _Run:
         if event.job is None:
             return
         source, message = self._sources[event.job.id], event.message
+        if event.arrays:
+            self._limits.room.require(source.id, sum(array.nbytes for array in event.arrays))
         if event.kind == "progress":
             self._progress.advanced(source, message["seconds"])
         elif event.kind == "part":
@@ -203,7 +219,7 @@ class _Run:
             mean, *arrays = event.arrays
             end = TrackEnd(mean, message["checksums"], message["attributes"])
             self._finish(source, parts_of(message["names"], arrays), end)
-            self._done(source, end.attributes["duration"], message["warnings"])
+            self._done(source, end.attributes)
         else:
             self._growing.pop(source.id, None)
             self._failed(source, message["reason"])
@@ -211,7 +227,8 @@ class _Run:
     def _append(self, source: Source, parts: Parts, seconds: float | None) -> None:
         track = self._growing.get(source.id)
         if track is None:
-            size = self._limits.size(seconds or self._limits.expected[source.id])
+            believed = seconds if seconds and 0 < seconds <= most_seconds(source) else None
+            size = self._limits.size(believed or self._limits.expected[source.id])
             track = self._growing[source.id] = self._begin(source, size)
         track.append(parts)
 
@@ -225,21 +242,24 @@ class _Run:
         if size > self._writer.limit:
             self._warned(
                 source,
-                f"about {format_bytes(size)} of features, more than the "
-                f"{format_bytes(self._writer.limit)} of a shard; it gets one of its own",
+                AudioWarning(
+                    "shard",
+                    f"about {format_bytes(size)} of features, more than the "
+                    f"{format_bytes(self._writer.limit)} of a shard; it gets one of its own",
+                ),
             )
         return self._writer.begin(source.id, size)
 
-    def _done(self, source: Source, duration: float, warnings: Sequence[str]) -> None:
+    def _done(self, source: Source, attributes: Mapping[str, Any]) -> None:
         self._summary.done += 1
-        self._summary.audio_seconds += duration
-        for warning in warnings:
+        self._summary.audio_seconds += attributes["duration"]
+        for warning in parse_warnings(attributes.get("warnings", ())):
             self._warned(source, warning)
-        self._progress.finished(source, duration)
+        self._progress.finished(source, attributes["duration"])
 
-    def _warned(self, source: Source, warning: str) -> None:
+    def _warned(self, source: Source, warning: AudioWarning) -> None:
         self._summary.warnings.append((source.id, warning))
-        self._progress.warned(source, warning)
+        self._progress.warned(source, warning.text)
 
     def _failed(self, source: Source, reason: str) -> None:
         reason = self._writer.fail(source.id, reason, source.size, source.mtime_ns)

@@ -135,7 +135,8 @@ def extract(
         ),
     ] = None,
     memory: Annotated[
-        float, typer.Option(min=0.1, metavar="GIB", help="Memory that a file may take, GiB.")
+        float,
+        typer.Option(min=0.1, metavar="GIB", help="Memory that a file may take, GiB, or inf."),
     ] = 2.0,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")
@@ -298,7 +299,8 @@ def _version(
 
 def _exit_code(summary: Summary) -> int:
     if summary.stopped:
-        return next(128 + number for number, word in SIGNALS.items() if word == summary.stopped)
+        codes = {word: 128 + number for number, word in SIGNALS.items()}
+        return codes.get(summary.stopped, EXIT_NOTHING_DONE)
     if not summary.done + summary.already:
         return EXIT_NOTHING_DONE
     return EXIT_SOME_FAILED if summary.failures else 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .audio_warnings import AudioWarning
 from .collect import Source
 from .config import Config
 from .errors import SpaceError
@@ -23,8 +24,17 @@ PROBED_FILES = 200
 PROBE_SECONDS = 20.0
 #: What HDF5 adds for a track.
 TRACK_BYTES = 3500
-#: Seconds a byte where no header at all could be read: an mp3's at 128 kbit/s.
-DEFAULT_SECONDS_PER_BYTE = 8 / 128_000
+#: Bytes that a second of audio takes at least, by ending: mp3 has no frames below 8 kbit/s, and
+#: the others no samples below 4 bits and 1 kHz.
+LEAST_BYTES = {
+    **dict.fromkeys((".mp1", ".mp2", ".mp3"), 1000),
+    **dict.fromkeys(".aif .aifc .aiff .au .rf64 .snd .w64 .wav .wave".split(), 500),
+}
+#: And otherwise: 2 kbit/s, below all codecs for speech. What takes less is silence.
+LEAST_BYTES_ELSE = 250
+#: Bytes that one takes where no header says: an mp3's at 128 kbit/s, and a film's.
+USUAL_BYTES, USUAL_BYTES_FILM = 16_000, 125_000
+FILMS = frozenset(".3gp .avi .m4v .mkv .mov .mp4 .webm .wmv".split())
 
 
 @dataclass(frozen=True)
@@ -40,13 +50,52 @@ class Size:
         return self.tokens + self.attention
 
 
+@dataclass(frozen=True)
+class Durations:
+    """Expected durations of files, by id.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+    guessed : set of str
+        Those that follow from no header that can be believed, the file's own or others' of its
+        ending.
+    impossible : dict of str to float
+        What headers declare, s, of files that cannot hold as much.
+    """
+
+    seconds: dict[str, float]
+    guessed: set[str]
+    impossible: dict[str, float]
+
+    @property
+    def sound(self) -> dict[str, float]:
+        """Those that are no guesses."""
+        return {key: value for key, value in self.seconds.items() if key not in self.guessed}
+
+    def warnings(self) -> Iterator[tuple[str, AudioWarning]]:
+        """What to say of what is impossible, each with the file's id."""
+        for key, declared in self.impossible.items():
+            text = (
+                f"its header declares {declared:.4g} s, more than a file of its size holds; taken "
+                f"for at most {self.seconds[key]:.4g} s"
+            )
+            yield key, AudioWarning("length", text)
+
+
+def most_seconds(source: Source) -> float:
+    """Seconds of audio that a file of this size and ending can hold."""
+    return source.size / LEAST_BYTES.get(_ending(source), LEAST_BYTES_ELSE)
+
+
 def estimate_seconds(
     sources: Sequence[Source], probe: Callable[[Sequence[Source]], Mapping[str, float]]
-) -> dict[str, float]:
-    """Expected duration of each file, s, by id.
+) -> Durations:
+    """Expected durations of files.
 
     Some headers, evenly spaced, are read; a file's duration follows from its size and from the
-    seconds a byte of the headers that were read of its extension.
+    seconds a byte of the headers that were read of its ending. Where a header declares more than
+    the file can hold, the duration is what it can hold.
 
     Parameters
     ----------
@@ -54,22 +103,43 @@ def estimate_seconds(
     probe : callable
         Gives seconds that headers declare, by id; see `probe_in`.
     """
-    step = max(1, len(sources) // PROBED_FILES)
-    # Not even opened where there is no size: a pipe would wait for its writer.
-    probed = [source for source in sources[::step] if source.size and not source.problem]
-    known = probe(probed)
+    usable = [source for source in sources if source.size and not source.problem]
+    # Others are not even opened: a pipe would wait for its writer.
+    probed = usable[:: max(1, len(usable) // PROBED_FILES)]
+    declared = {key: value for key, value in probe(probed).items() if value > 0}
+    impossible = {
+        source.id: declared[source.id]
+        for source in probed
+        if declared.get(source.id, 0.0) > most_seconds(source)
+    }
+    known = {key: value for key, value in declared.items() if key not in impossible}
+    rates = _rates([source for source in probed if source.id in known], known)
+    unsaid = {source.id for source in probed if source.id not in known}
+    guessed = {s.id for s in usable if s.id in unsaid or _ending(s) not in rates}
+    seconds = dict.fromkeys((source.id for source in sources), 0.0)
+    for source in usable:
+        rate = rates.get(_ending(source), _usual_rate(source))
+        guess = most_seconds(source) if source.id in impossible else source.size * rate
+        seconds[source.id] = known.get(source.id, guess)
+    return Durations(seconds, guessed, impossible)
+
+
+def _ending(source: Source) -> str:
+    return source.path.suffix.lower()
+
+
+def _rates(sources: Sequence[Source], known: Mapping[str, float]) -> dict[str, float]:
+    """Seconds a byte, by ending."""
     seconds: dict[str, float] = defaultdict(float)
     sizes: dict[str, int] = defaultdict(int)
-    for source in probed:
-        for key in (source.path.suffix.lower(), "") if source.id in known else ():
-            seconds[key] += known[source.id]
-            sizes[key] += source.size
-    rates = {key: seconds[key] / sizes[key] for key in seconds if sizes[key]}
-    usual = rates.get("", DEFAULT_SECONDS_PER_BYTE)
-    return {
-        source.id: known.get(source.id, source.size * rates.get(source.path.suffix.lower(), usual))
-        for source in sources
-    }
+    for source in sources:
+        seconds[_ending(source)] += known[source.id]
+        sizes[_ending(source)] += source.size
+    return {ending: seconds[ending] / sizes[ending] for ending in sizes}
+
+
+def _usual_rate(source: Source) -> float:
+    return 1 / (USUAL_BYTES_FILM if _ending(source) in FILMS else USUAL_BYTES)
 
 
 def probe_in(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> dict[str, float]:
@@ -108,16 +178,27 @@ def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> 
     return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
 
 
-def require_space(path: Path, size: Size) -> None:
-    """Raise `SpaceError` unless the disk that `path` is on has room for `size`."""
+def require_space(path: Path, size: Size, seconds: Mapping[str, float]) -> None:
+    """Raise `SpaceError` unless the disk that `path` is on has room for `size`.
+
+    `seconds` are the durations that it follows from, by id: a file that takes most of it is named.
+    """
     home = path if path.is_dir() else path.parent
     free = shutil.disk_usage(home).free
     if size.total > free:
         raise SpaceError(
             f"about {format_bytes(size.total)} needed (tokens {format_bytes(size.tokens)}, "
-            f"attention {format_bytes(size.attention)}) and {format_bytes(free)} free at "
-            f"{home}; ask for fewer layers, less attention or --dtype float16"
+            f"attention {format_bytes(size.attention)}{_most_for(seconds)}) and "
+            f"{format_bytes(free)} free at {home}; ask for fewer layers, less attention or "
+            "--dtype float16"
         )
+
+
+def _most_for(seconds: Mapping[str, float]) -> str:
+    longest = max(seconds, key=lambda key: seconds[key])
+    if len(seconds) == 1 or seconds[longest] <= sum(seconds.values()) / 2:
+        return ""
+    return f", most of it for {longest} of {seconds[longest] / 3600:.4g} h"
 
 
 def format_bytes(count: float) -> str:

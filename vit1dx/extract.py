@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
-from .audio.decode import AudioFile
+from .audio.decode import MAX_AMPLITUDE, AudioFile
 from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
 from .audio.resample import mono_at_rate
+from .audio_warnings import AudioWarning
 from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config
@@ -23,6 +25,8 @@ from .errors import AudioError, UsageError
 from .mel import LogMel
 from .parallel import side_by_side
 from .request import Request, parse_layers
+from .signal_checks import SignalChecks
+from .stored_text import warning_texts
 from .tokens import Tokens, TrackTokens, join
 from .weights import WeightsInfo
 from .windows import Windows, cut
@@ -118,7 +122,8 @@ class Extractor:
         TrackTokens
             ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
             ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
-            and ``attention`` if it was asked for.
+            and ``attention`` if it was asked for. What looked wrong with the audio is in its
+            ``warnings``, and warned of as `UserWarning`.
 
         Raises
         ------
@@ -127,10 +132,14 @@ class Extractor:
         """
         if isinstance(audio, (str, os.PathLike)):
             with AudioFile(audio) as file:
-                tokens = list(self.stream(file.blocks(), file.sample_rate))
-                return join(tokens, file.duration)
+                checks = SignalChecks(file.sample_rate)
+                tokens = list(self.stream(checks.watch(file.blocks()), file.sample_rate))
+                found = [*file.warnings, *checks.warnings()]
+                return _warned(join(tokens, file.duration), found, f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
-        return join(self.stream([samples], rate), len(samples) / rate)
+        checks = SignalChecks(rate)
+        track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
+        return _warned(track, checks.warnings())
 
     def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
         """Extract a track that comes in blocks, with bounded memory.
@@ -176,27 +185,12 @@ class Extractor:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Extracted:
-    """What became of a file.
-
-    Attributes
-    ----------
-    duration : float
-        Length of what was decoded, s.
-    warnings : list of str
-    """
-
-    duration: float
-    warnings: list[str]
-
-
 def extract_file(
     extractor: Extractor,
     path: Path,
     track: TrackBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
-) -> Extracted:
+) -> None:
     """Extract one file, all but the last step.
 
     Parameters
@@ -204,7 +198,7 @@ def extract_file(
     extractor : Extractor
     path : Path
     track : TrackBuffer
-        To be finished by the caller.
+        To be finished by the caller; its attributes say what is known of the file.
     progress : callable
         Called now and then with the seconds of audio done since the last call.
 
@@ -215,7 +209,8 @@ def extract_file(
     """
     with AudioFile(path) as file:
         done = 0.0
-        for tokens in extractor.stream(file.blocks(), file.sample_rate):
+        checks = SignalChecks(file.sample_rate)
+        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
             track.add(tokens)
             progress(float(tokens.time[-1]) - done)
             done = float(tokens.time[-1])
@@ -229,7 +224,15 @@ def extract_file(
             "start_time": file.start_time,
             "decoder": file.decoder,
         }
-        return Extracted(file.duration, [warning.text for warning in file.warnings])
+        if found := [*file.warnings, *checks.warnings()]:
+            track.attributes["warnings"] = warning_texts(found)
+
+
+def _warned(track: TrackTokens, found: Sequence[AudioWarning], name: str = "") -> TrackTokens:
+    """A track with what looked wrong, which the caller of the extractor is told."""
+    for warning in found:
+        warnings.warn(name + warning.text, UserWarning, stacklevel=3)
+    return dataclasses.replace(track, warnings=tuple(found))
 
 
 def _with_overlap(config: Config, seconds: float) -> Config:
@@ -255,8 +258,11 @@ def _checked(audio: Array, sample_rate: int | None) -> tuple[Array, int]:
         raise UsageError(f"samples of shape {samples.shape}; (n,) or (n, channels) is needed")
     if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
         raise UsageError(f"samples of shape {samples.shape}; (n, channels) is needed: transpose it")
-    if not np.isfinite(samples).all():
-        raise AudioError("samples are not all finite")
+    if not (most := np.abs(samples).max()) <= MAX_AMPLITUDE:  # so that NaN fails too
+        raise AudioError(
+            f"samples up to {most}; finite ones up to {MAX_AMPLITUDE:g} are accepted, and -1 to 1 "
+            "is full scale"
+        )
     return samples.reshape(len(samples), -1).astype(np.float32, copy=False), sample_rate
 
 

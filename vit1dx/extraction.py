@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .batch import Limits, Summary, run
+from .batch import Limits, Progress, Summary, run
 from .collect import Source
 from .cores import usable_cores
 from .errors import StoreError
-from .estimate import estimate_seconds, estimate_size, grown_size, probe_in, require_space
+from .estimate import (
+    Durations,
+    estimate_seconds,
+    estimate_size,
+    grown_size,
+    probe_in,
+    require_space,
+)
 from .extract import Extractor
 from .header import Header, config_dict
 from .journal import recover
@@ -20,11 +27,15 @@ from .output import Output, feature_files, require_folder, require_writable
 from .pool import Pool
 from .progress import reporting, stderr_console
 from .reader import require_no_shard
-from .report import show_plan, show_start
+from .report import run_warnings, show_plan, show_start
 from .resume import Plan, plan
+from .room import Room
 from .sharded import FolderWriter
 from .stop import Stopped, StopSignals
 from .store import FeatureWriter
+
+#: Bytes that no worker has: a limit that is none.
+UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Options:
     timeout : float or None
         Seconds a file may take; by default ten minutes and its duration.
     memory : float
-        GiB that a worker may take beyond what it starts with.
+        GiB that a worker may take beyond what it starts with; infinity is no limit.
     factory : str
         What makes the workers' extractor, as ``module:callable``.
     """
@@ -140,26 +151,42 @@ def _extract(
         "factory": options.factory,
         "arguments": arguments,
         "dtype": options.dtype,
-        "memory": int(options.memory * (1 << 30)),
+        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
     }
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
     pool.resize(processes if backend.device == "cpu" else 1)
-    expected = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
-    seconds = sum(expected.values())
+    durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
     of = extractor.config, extractor.request, options.dtype
-    size = estimate_size(seconds, len(done.todo), *of)
-    require_space(options.output, size)
+    sound, expected = durations.sound, durations.seconds
+    if sound:
+        size = estimate_size(sum(sound.values()), len(sound), *of)
+        require_space(options.output, size, sound)
     console = stderr_console()
+    found = run_warnings(extractor.weights, options.dtype)
+    summary.warnings += [(None, warning) for warning in found]
     if not options.quiet:
         show_plan(console, done)
-        show_start(
-            console, extractor.weights, backend, len(done.todo), seconds, size, options.dtype
-        )
+        size = estimate_size(sum(expected.values()), len(expected), *of)
+        show_start(console, extractor.weights, backend, durations, size, found)
     with reporting(expected, console, options.quiet) as progress:
         writer = _writer(replace(header, backend=backend), options)
         limits = Limits(
-            expected, lambda length: grown_size(length, *of), options.timeout, options.checksum
+            expected,
+            lambda length: grown_size(length, *of),
+            Room(options.output, durations.guessed),
+            options.timeout,
+            options.checksum,
         )
+        _warn_of_lengths(done.todo, durations, progress, summary)
         run(done.todo, pool, writer, progress, limits, summary, check)
+
+
+def _warn_of_lengths(
+    sources: Sequence[Source], durations: Durations, progress: Progress, summary: Summary
+) -> None:
+    by_id = {source.id: source for source in sources}
+    for track_id, warning in durations.warnings():
+        summary.warnings.append((track_id, warning))
+        progress.warned(by_id[track_id], warning.text)

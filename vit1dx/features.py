@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 
 from .arrays import Array
+from .audio_warnings import AudioWarning
 from .errors import StoreError
+from .stored_text import parse_warnings
 from .tables import Row
 
 _F = TypeVar("_F", bound="Features")
@@ -27,7 +29,8 @@ class Track:
     layers : tuple of int
         The layers kept.
     attributes : dict
-        ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``.
+        ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``,
+        and ``warnings`` where there are any.
     """
 
     def __init__(self, track_id: str, find: Callable[[], h5py.Group]) -> None:
@@ -39,6 +42,11 @@ class Track:
     def group(self) -> h5py.Group:
         """The track as h5py has it."""
         return self._find()
+
+    @property
+    def warnings(self) -> list[AudioWarning]:
+        """What looked wrong with the audio."""
+        return parse_warnings(self.attributes.get("warnings", ()))
 
     @property
     def duration(self) -> float:
@@ -137,6 +145,6 @@ class Features(Mapping[str, Track]):
 def plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
     """Attributes as Python's own values."""
     return {
-        key: value.item() if isinstance(value, np.generic) else value
+        key: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
         for key, value in attributes.items()
     }

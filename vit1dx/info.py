@@ -10,6 +10,7 @@ from .errors import UsageError
 from .features import Features
 from .folder import open_features
 from .output import feature_files
+from .stored_text import count_codes
 from .weights import SUFFIXES, read_info
 
 
@@ -47,12 +48,14 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _contents(features: Features) -> dict[str, Any]:
-    durations = [float(row["duration"]) for row in features.index().values()]
+    rows = features.index().values()
+    durations = [float(row["duration"]) for row in rows]
     return {
         "layers": list(features.layers),
         "tracks": len(durations),
         "audio_hours": sum(durations) / 3600,
         "failures": len(features.failures),
+        "warnings": count_codes(row.get("warnings", "") for row in rows),
     }
 
 

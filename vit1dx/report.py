@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .audio_warnings import AudioWarning
 from .backend import BackendInfo
 from .batch import Summary
 from .checks import Report
-from .estimate import Size, format_bytes
+from .estimate import Durations, Size, format_bytes
 from .resume import Plan
 from .weights import WeightsInfo
 
@@ -35,30 +36,42 @@ def show_start(
     console: Console,
     weights: WeightsInfo,
     backend: BackendInfo,
-    files: int,
-    seconds: float,
+    durations: Durations,
     size: Size,
-    dtype: str,
+    warnings: Sequence[AudioWarning],
 ) -> None:
     """Say what is about to be done, and what the user should know before."""
+    hours = sum(durations.seconds.values()) / 3600
     lines = [
-        f"{files} files, about {seconds / 3600:.2f} h of audio; expected output "
+        f"{len(durations.seconds)} files, about {hours:.2f} h of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
         f"attention {format_bytes(size.attention)})",
         f"{weights.name} ({weights.precision}) with {backend.name} {backend.version} "
         f"on {backend.device}",
     ]
-    if not weights.trained:
+    if durations.guessed:
         lines.append(
-            f"warning: the weights {weights.name} are untrained (seeded random): good for trying "
-            "vit1dx out, not for results"
+            f"{len(durations.guessed)} of the files do not say how long they are: their part of "
+            "that is a guess, and the room on the disk is watched"
         )
-    if dtype == "float16":
-        lines.append(
-            "warning: xarray's netcdf4 engine crashes on float16; h5py and h5netcdf do not"
-        )
+    lines += [f"warning: {warning.text}" for warning in warnings]
     for line in lines:
         console.print(escape(line), soft_wrap=True)
+
+
+def run_warnings(weights: WeightsInfo, dtype: str) -> list[AudioWarning]:
+    """What a user should know of a run before, whatever its files."""
+    found = []
+    if not weights.trained:
+        text = (
+            f"the weights {weights.name} are untrained (seeded random): good for trying vit1dx "
+            "out, not for results"
+        )
+        found.append(AudioWarning("untrained", text))
+    if dtype == "float16":
+        text = "xarray's netcdf4 engine crashes on float16; h5py and h5netcdf do not"
+        found.append(AudioWarning("float16", text))
+    return found
 
 
 def print_summary(summary: Summary) -> None:
@@ -69,6 +82,9 @@ def print_summary(summary: Summary) -> None:
     if len(summary.failures) > SHOWN_FAILURES:
         more = len(summary.failures) - SHOWN_FAILURES
         console.print(f"... and {more} more, listed in {summary.output} under /failures")
+    if summary.warnings:
+        counts = ", ".join(f"{code} {n}" for code, n in summary.warning_counts.items())
+        console.print(f"{len(summary.warnings)} warnings: {counts}", soft_wrap=True)
     if summary.gone:
         few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
         line = f"{len(summary.gone)} tracks of the output have no file here any more: {few}"

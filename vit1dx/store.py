@@ -24,7 +24,8 @@ from .journal import recover
 from .journaled import JournaledFile
 from .output import Output, require_writable
 from .request import Request
-from .tables import Table
+from .stored_text import storable, warning_codes
+from .tables import FAILURES, INDEX, Table
 from .track import TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
@@ -67,7 +68,8 @@ class FeatureWriter(Output):
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None
         try:
             self._file = h5py.File(self._raw, "r+", libver=VERSIONS)
-            self.index, self.failures = (Table(self._file[n]) for n in ("index", "failures"))
+            self.index = Table(self._file["index"], INDEX)
+            self.failures = Table(self._file["failures"], FAILURES)
             self._tracks = self._file["tracks"]
             asked = json.loads(self._file.attrs["config"])["request"]
             self._request = Request(tuple(asked["layers"]), asked["attention"])
@@ -102,7 +104,7 @@ class FeatureWriter(Output):
 
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """See `Output`."""
-        reason = _storable(reason)
+        reason = storable(reason)
         self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
         if track_id in self.index:  # it was made of what the file held before
             with self.writing():
@@ -160,7 +162,9 @@ class FeatureWriter(Output):
             del self._tracks[track_id]
         self._tracks[track_id] = group
         known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
-        self.index.put(track_id, **{key: attributes.get(key, known[key]) for key in known})
+        row = {key: attributes.get(key, known[key]) for key in known}
+        codes = warning_codes(attributes.get("warnings", ()))
+        self.index.put(track_id, **row, warnings=codes)
         self.failures.remove(track_id)
         self._waits = True
 
@@ -197,9 +201,3 @@ class FeatureWriter(Output):
                 raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
-
-
-def _storable(text: str) -> str:
-    """Text that HDF5 takes, on one line: without NUL or what is not UTF-8."""
-    words = " ".join(text.replace("\0", " ").split())
-    return words.encode("utf-8", "backslashreplace").decode()

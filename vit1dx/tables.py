@@ -19,7 +19,13 @@ CHUNK = 1024
 #: Bytes that a row takes in the file at most, but for its text.
 ROW_BYTES = 128
 
-INDEX = {"size": "int64", "mtime_ns": "int64", "duration": "float64", "sha256": "str"}
+INDEX = {
+    "size": "int64",
+    "mtime_ns": "int64",
+    "duration": "float64",
+    "sha256": "str",
+    "warnings": "str",
+}
 FAILURES = {"reason": "str", "size": "int64", "mtime_ns": "int64"}
 
 Row = dict[str, Any]
@@ -28,11 +34,20 @@ Row = dict[str, Any]
 def create_table(file: h5py.File, name: str, columns: Mapping[str, str]) -> None:
     """Make an empty table: the column ``id``, the scale of its rows, and those given."""
     group = file.create_group(name)
-    shape = {"shape": (0,), "maxshape": (None,), "chunks": (CHUNK,)}
-    rows = scale_of(group.create_dataset("id", dtype=h5py.string_dtype(), **shape), "id")
-    for column, kind in columns.items():
-        dtype = h5py.string_dtype() if kind == "str" else kind
-        attach(group.create_dataset(column, dtype=dtype, **shape), [rows])
+    scale_of(_add_column(group, "id", "str", 0), "id")
+    _complete(group, columns)
+
+
+def _complete(group: h5py.Group, columns: Mapping[str, str]) -> None:
+    """Add the columns that a table lacks, as one of an earlier version may: empty."""
+    for name, kind in columns.items():
+        if name not in group:
+            attach(_add_column(group, name, kind, len(group["id"])), [group["id"]])
+
+
+def _add_column(group: h5py.Group, name: str, kind: str, rows: int) -> h5py.Dataset:
+    dtype = h5py.string_dtype() if kind == "str" else kind
+    return group.create_dataset(name, (rows,), dtype, maxshape=(None,), chunks=(CHUNK,))
 
 
 def read_table(group: h5py.Group) -> dict[str, Row]:
@@ -56,6 +71,8 @@ class Table(Mapping[str, Row]):
     ----------
     group : h5py.Group
         Made by `create_table`.
+    columns : mapping
+        Those that it must have; what it lacks is added.
 
     Attributes
     ----------
@@ -63,7 +80,8 @@ class Table(Mapping[str, Row]):
         Bytes that `write` will add to the file, at about the most, but for new chunks.
     """
 
-    def __init__(self, group: h5py.Group) -> None:
+    def __init__(self, group: h5py.Group, columns: Mapping[str, str]) -> None:
+        _complete(group, columns)
         self._group = group
         self._rows = read_table(group)
         self._ids = list(self._rows)

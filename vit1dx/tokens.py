@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .arrays import Array
+from .audio_warnings import AudioWarning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +50,13 @@ class TrackTokens(Tokens):
         Mean over class and sequence tokens, for tasks that ask about a track as a whole.
     duration : float
         Length of what was decoded, s.
+    warnings : tuple of AudioWarning
+        What looked wrong with the audio.
     """
 
     mean_token: Array
     duration: float
+    warnings: tuple[AudioWarning, ...] = ()
 
 
 class MeanToken:

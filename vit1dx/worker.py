@@ -92,7 +92,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     digest = file_sha256(path) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
     track = TrackBuffer(sink, dtype)
-    extracted = extract_file(
+    extract_file(
         extractor,
         path,
         track,
@@ -100,7 +100,6 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     )
     if digest:
         track.attributes["sha256"] = digest
-    sink.warnings = extracted.warnings
     track.finish()
 
 
@@ -108,7 +107,6 @@ class _ChannelSink:
     """Sends a track's arrays on; a `TrackSink`."""
 
     def __init__(self, channel: Channel, path: str) -> None:
-        self.warnings: list[str] = []
         self._channel, self._path = channel, path
         channel.discard()  # a track before this one may have ended halfway
 
@@ -127,7 +125,7 @@ class _ChannelSink:
     def finish(self, parts: Parts, end: TrackEnd) -> None:
         names, arrays = _flat(parts)
         words = {"checksums": end.checksums, "attributes": end.attributes}
-        message = {"event": "done", "names": names, "warnings": self.warnings, **words}
+        message = {"event": "done", "names": names, **words}
         self._channel.send(message, [end.mean_token, *arrays])
 
 

@@ -106,7 +106,9 @@ class PyavDecoder:
         if tag := self._stream.metadata.get("DURATION"):
             return _clock_seconds(tag)
         alone = len(self._container.streams) == 1
-        return self._container.duration / av.time_base if alone and self._container.duration else None
+        return (
+            self._container.duration / av.time_base if alone and self._container.duration else None
+        )
 
     def _latest(self) -> float | None:
         """When the file ends, by the stream's clock."""
