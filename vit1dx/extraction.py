@@ -10,7 +10,7 @@ from typing import Any
 from .batch import Limits, Summary, run
 from .collect import Source
 from .cores import usable_cores
-from .errors import StoreError
+from .errors import StoreError, UsageError
 from .estimate import estimate_seconds, estimate_size, grown_size, probe_in, require_space
 from .extract import Extractor
 from .header import Header, config_dict
@@ -25,6 +25,9 @@ from .resume import Plan, plan
 from .sharded import FolderWriter
 from .stop import Stopped, StopSignals
 from .store import FeatureWriter
+
+#: GiB: what an address has room for on today's processors.
+MOST_MEMORY = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Options:
     quiet: bool = False
     factory: str = "vit1dx.extract:Extractor"
 
+    def __post_init__(self) -> None:
+        if not 0 < self.memory <= MOST_MEMORY:
+            raise UsageError(
+                f"memory {self.memory} GiB; a number above 0 and at most {MOST_MEMORY} is accepted"
+            )
+
 
 def extract_all(
     sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
@@ -71,7 +80,13 @@ def extract_all(
     Vit1dxError
         If the output cannot be written, is another run's, or was made differently.
     """
-    header = Header(extractor.weights, extractor.config, extractor.request, options.dtype)
+    header = Header(
+        extractor.weights,
+        extractor.config,
+        extractor.request,
+        options.dtype,
+        precision=extractor.precision,
+    )
     _require_output(options)
     with OutputLock(options.output), StopSignals() as signals:
         summary = Summary(options.output, len(sources))
@@ -117,7 +132,7 @@ def _plan(
         raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     settings = {
         "model_sha256": header.weights.sha256,
-        "precision": header.weights.precision,
+        "precision": header.computes_in,
         "config": config_dict(header.config, header.request, header.dtype),
     }
     again = options.retry_failed, options.checksum
@@ -154,9 +169,8 @@ def _extract(
     console = stderr_console()
     if not options.quiet:
         show_plan(console, done)
-        show_start(
-            console, extractor.weights, backend, len(done.todo), seconds, size, options.dtype
-        )
+        model = extractor.weights, extractor.precision, backend
+        show_start(console, *model, len(done.todo), seconds, size, options.dtype)
     with reporting(expected, console, options.quiet) as progress:
         writer = _writer(replace(header, backend=backend), options)
         limits = Limits(

@@ -34,6 +34,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 def show_start(
     console: Console,
     weights: WeightsInfo,
+    precision: str,
     backend: BackendInfo,
     files: int,
     seconds: float,
@@ -45,10 +46,11 @@ def show_start(
         f"{files} files, about {seconds / 3600:.2f} h of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
         f"attention {format_bytes(size.attention)})",
-        f"{weights.name} ({weights.precision}) with {backend.name} {backend.version} "
-        f"on {backend.device}",
+        f"{weights.name} ({precision}) with {backend.name} {backend.version} on {backend.device}",
     ]
-    if not weights.trained:
+    if weights.trained is None:
+        lines.append(f"the weights {weights.name} do not say whether they were trained")
+    elif not weights.trained:
         lines.append(
             f"warning: the weights {weights.name} are untrained (seeded random): good for trying "
             "vit1dx out, not for results"
@@ -121,4 +123,8 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", text) for inner, text in _flat(value))
         else:
-            yield key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield key, ", ".join(map(_text, value if isinstance(value, list) else [value]))
+
+
+def _text(value: Any) -> str:
+    return "unknown" if value is None else str(value)

@@ -9,7 +9,7 @@ from ..cores import usable_cores
 from ..errors import BackendError
 from ..model import load
 from ..request import Request
-from ..weights import WeightsInfo
+from ..weights import WeightsInfo, require_finite
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,15 +26,19 @@ class TorchBackend:
         request: Request,
         device: str = "auto",
         threads: int | None = None,
+        precision: str | None = None,
     ) -> None:
         self.device = _available(device)
-        self._type = _TYPES[info.precision]
+        self._type = _TYPES[precision or info.precision]
         if self._type == torch.float16 and self.device == "cpu":
             raise BackendError("precision fp16 is for CUDA devices; on cpu, choose bf16 or fp32")
         # PyTorch knows nothing of quotas, nor of affinity that changed since it was loaded.
         torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
         self._request = request
-        self._model = load(info.path).eval().to(self.device)
+        model = load(info.path)
+        for name, values in model.state_dict().items():
+            require_finite(name, values.numpy(), info.path)
+        self._model = model.eval().to(self.device)
         for layer in self._model.modules():  # converted once here, not in each call
             if isinstance(layer, torch.nn.Linear):
                 layer.to(self._type)
