@@ -220,7 +220,7 @@ def test_tokens_that_are_not_finite_fail_their_file(
     path = _altered(model, _inflate)
     if precision == "bf16":
         huge = {"blocks__1__mlp__fc1__bias": 3e38, "blocks__1__mlp__fc2__weight": 3e38}
-        path = _weights(tmp_path / "huge.safetensors", **huge)
+        path = _weights(tmp_path / "huge.safetensors", 0, **huge)
     samples = song(1.0, RATE)
     one, two = (Extractor(layer, weights=path, precision=precision) for layer in (1, 2))
     assert np.isfinite(one(samples, RATE).sequence_tokens).all()
