@@ -66,10 +66,9 @@ class Extractor:
 
     Notes
     -----
-    An extractor can be pickled and copied, before and after use, and called by several threads; it
-    is made anew from its arguments, and refuses weights that changed meanwhile. After it was used,
-    a forked process can use it further with ONNX Runtime, but not with PyTorch, which hangs there,
-    as any of its models does: use spawn or forkserver.
+    An extractor can be pickled and copied, before and after use, and called by several threads; a
+    copy is made from its arguments, and refuses weights that changed meanwhile. In a forked
+    process, PyTorch works in one thread, as it hangs in more, and not on CUDA devices.
 
     Examples
     --------
