@@ -388,6 +388,11 @@ def test_memory_has_bounds(memory: float) -> None:
         Options(Path("f.h5"), memory=memory)
 
 
+def test_a_timeout_is_a_number() -> None:
+    with pytest.raises(UsageError, match="timeout nan s; a number above 0"):
+        Options(Path("f.h5"), timeout=np.nan)
+
+
 def test_the_most_memory_can_be_asked_for(cli: RunCli, songs: Path, model: Path) -> None:
     command = ("extract", songs, "-o", "f.h5", "--layers", "2", "--weights", model, "--memory")
     assert cli(*command, str(MOST_MEMORY)).returncode == 0

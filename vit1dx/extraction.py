@@ -68,6 +68,8 @@ class Options:
             raise UsageError(
                 f"memory {self.memory} GiB; a number above 0 and at most {MOST_MEMORY} is accepted"
             )
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"timeout {self.timeout} s; a number above 0 is accepted")
 
 
 def extract_all(

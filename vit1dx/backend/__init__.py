@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..arrays import Array
-from ..errors import BackendError
+from ..errors import BackendError, one_line
 from ..request import Request
 from ..weights import WeightsInfo, bundled, read_info, require_digest
 
@@ -163,7 +163,7 @@ def _choose(backend: str) -> str:
         return backend
     try:
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", error)
+    except Exception as error:  # a library that does not fit NumPy's raises what it likes
+        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", one_line(error))
         return "torch"
     return "onnx"
