@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
@@ -34,6 +35,11 @@ def test_config_is_read_as_it_was_written() -> None:
         ('{"mel": {"f_max": 9000.0}}', "between 0 and 8000"),
         ('{"model": {"dim": 193}}', "multiple of 2"),
         ('{"window": {"frames": 10, "overlap": 5}}', "from 0 to 4"),
+        ('{"mel": {"mean": NaN}}', "mel.mean is nan; a float is needed"),
+        ('{"mel": {"mean": -Infinity}}', "mel.mean is -inf"),
+        ('{"mel": {"mean": 1' + "0" * 400 + "}}", "mel.mean is 10000"),
+        ('{"model": {"mlp_ratio": 1e-9}}', "hidden is 0; it must be above 0"),
+        ("[" * 100_000, "not JSON"),
     ],
 )
 def test_config_that_cannot_be_used_is_refused(text: str, reason: str) -> None:
@@ -58,9 +64,18 @@ def test_frame_grid() -> None:
         (" All ", tuple(range(1, 13))),
         (5, (5,)),
         ([8, 4, 8], (4, 8)),
+        (np.int64(4), (4,)),
+        (np.array(4), (4,)),
+        (np.array([8, 4], np.uint8), (4, 8)),
+        (range(3), (0, 1, 2)),
+        (iter([2]), (2,)),
+        (["4", "8"], (4, 8)),
+        (["4,8", 2], (2, 4, 8)),
+        (["all"], tuple(range(1, 13))),
+        (["last", 0], (0, 12)),
     ],
 )
-def test_layers(spec: str | int | list[int], layers: tuple[int, ...]) -> None:
+def test_layers(spec: Any, layers: tuple[int, ...]) -> None:
     assert parse_layers(spec, MODEL) == layers
 
 
@@ -74,9 +89,19 @@ def test_layers(spec: str | int | list[int], layers: tuple[int, ...]) -> None:
         ("8-4", "backwards"),
         ("", "'all', 'last', or numbers"),
         ([], "no layer"),
+        ([4.5], "layer 4.5; give 'all', 'last', or whole numbers"),
+        ([4.0], "layer 4.0"),
+        (np.array([4.0]), r"layer .*4\.0"),
+        ([True], "layer True"),
+        ([np.True_], "layer .*True"),
+        (False, "layer False"),
+        (None, "layer None"),
+        (b"4", "layer b'4'"),
+        ([[4]], r"layer \[4\]"),
+        ([np.int64(13)], "layer 13; this model has"),
     ],
 )
-def test_layers_that_are_not_there(spec: str, reason: str) -> None:
+def test_layers_that_are_not_there(spec: Any, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         parse_layers(spec, MODEL)
 

@@ -58,7 +58,7 @@ def test_export_that_differs_is_refused(
 def test_metadata(small: Path, exported: Path) -> None:
     info = read_info(exported)
     assert info.config == SMALL
-    assert info.sha256 == sha256(small)
+    assert (info.sha256, info.exported_from) == (sha256(exported), sha256(small))
     assert (info.name, info.trained, info.precision) == ("small", False, "fp32")
     assert info.layers == (0, 1, 2, 3)
     assert (info.attention, info.attention_layers) == ("full", (1, 2, 3))

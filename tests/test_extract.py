@@ -237,12 +237,17 @@ def test_extraction_needs_no_pytorch(songs: Path, tmp_path: Path) -> None:
         assert features.attributes["backend"] == "onnx"
 
 
-def test_pytorch_is_the_fallback(songs: Path, tmp_path: Path) -> None:
-    script = "import sys; sys.modules['onnxruntime'] = None\nfrom vit1dx.cli import main\nmain()"
+@pytest.mark.parametrize("error", ["ImportError", "AttributeError"])
+def test_pytorch_is_the_fallback(songs: Path, tmp_path: Path, error: str) -> None:
+    """Where ONNX Runtime is there, and does not load: in the workers neither."""
+    (tmp_path / "broken" / "onnxruntime").mkdir(parents=True)
+    broken = f"raise {error}('of an older NumPy')"
+    (tmp_path / "broken" / "onnxruntime" / "__init__.py").write_text(broken)
+    script = "import sys; sys.path.insert(0, 'broken')\nfrom vit1dx.cli import main\nmain()"
     arguments = ["extract", str(songs), "-o", "f.h5", "--layers", "4"]
     command = [sys.executable, "-c", script, *arguments]
     result = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert result.stderr.count("falling back to PyTorch") == 1
+    assert result.stderr.count("(of an older NumPy): falling back to PyTorch") == 1
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert features.attributes["backend"] == "torch"
 

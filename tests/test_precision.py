@@ -113,6 +113,31 @@ print(torch.get_num_threads())
     assert done.stdout == "1\n"
 
 
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_an_extractor_that_has_run_works_in_a_forked_process(backend: str) -> None:
+    code = """
+import multiprocessing, sys
+import numpy
+import vit1dx
+
+samples = numpy.random.default_rng(0).uniform(-0.1, 0.1, 320_000).astype(numpy.float32)
+used = vit1dx.Extractor(4, backend=sys.argv[1])
+expected = used(samples, 16000).mean_token
+
+def work(queue):
+    fresh = vit1dx.Extractor(4, backend=sys.argv[1])
+    queue.put([extractor(samples, 16000).mean_token for extractor in (used, fresh)])
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,), daemon=True)
+process.start()
+for found in queue.get(timeout=100):
+    numpy.testing.assert_allclose(found, expected, atol=1e-4)
+"""
+    subprocess.run([sys.executable, "-c", code, backend], check=True, timeout=120)
+
+
 def test_side_by_side_keeps_the_order_and_stays_near() -> None:
     items = iter(range(20))
     results = side_by_side(lambda item: item * item, items, 3)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .arrays import Array
+from .errors import TokensError
 from .tokens import MeanToken, Tokens
 
 #: A track with more than this waiting is handed on piece by piece.
@@ -79,7 +80,13 @@ class TrackBuffer:
         self._held_bytes = 0
 
     def add(self, tokens: Tokens) -> None:
-        """Take the next windows' tokens."""
+        """Take the next windows' tokens.
+
+        Raises
+        ------
+        TokensError
+            If they are not finite, or beyond the type's range.
+        """
         self._mean.add(tokens)
         arrays = {
             "class_token": tokens.class_token,
@@ -88,7 +95,7 @@ class TrackBuffer:
         }
         for name, array in arrays.items():
             if array is not None:
-                self._hold(name, array.astype(self._dtype, copy=False))
+                self._hold(name, self._stored(array))
         self._hold("time", tokens.time)
         self._hold("window_start", tokens.window_start)
         if self._held_bytes > HELD_BYTES:
@@ -96,9 +103,19 @@ class TrackBuffer:
 
     def finish(self) -> None:
         """Hand on what is held, and what is known of the whole."""
-        mean = self._mean.value.astype(self._dtype)
+        mean = self._stored(self._mean.value)
         self._checksums["mean_token"] = checksums(mean)
         self._sink.finish(self._take(), TrackEnd(mean, self._checksums, self.attributes))
+
+    def _stored(self, array: Array) -> Array:
+        try:
+            with np.errstate(over="raise"):
+                return array.astype(self._dtype, copy=False)
+        except FloatingPointError:
+            raise TokensError(
+                f"the model gives numbers up to {np.abs(array).max():.4g}, beyond the "
+                f"{np.finfo(self._dtype).max:.0f} of {self._dtype}; use float32"
+            ) from None
 
     def _hold(self, name: str, array: Array) -> None:
         array = self._sink.keep(array)

@@ -172,7 +172,13 @@ def extract(
     )
     with Pool() as pool:
         extractor = Extractor(
-            layers, attention, overlap, weights, backend, device, precision=precision
+            layers,
+            attention,
+            overlap=overlap,
+            weights=weights,
+            backend=backend,
+            device=device,
+            precision=precision,
         )
         sources = collect(paths or [], listed, exclude or [], follow_symlinks)
         if not sources:

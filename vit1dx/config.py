@@ -24,6 +24,8 @@ MOST = {
     "mlp_ratio": 64,
     "frames": 1 << 16,
 }
+#: No value of a config is larger.
+LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class ModelConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
-        _require_positive(self, "depth", "dim", "heads", "mlp_ratio")
+        _require_positive(self, "depth", "dim", "heads", "mlp_ratio", "hidden")
         if self.dim % (2 * self.heads):
             raise WeightsError(
                 f"model dim {self.dim} with {self.heads} heads; dim must be a multiple of 2 * heads"
@@ -148,7 +150,7 @@ class Config:
         """
         try:
             sections = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WeightsError(f"the config is not JSON: {error}") from None
         kinds = {"mel": MelConfig, "model": ModelConfig, "window": WindowConfig}
         if not isinstance(sections, dict) or not set(sections) <= set(kinds):
@@ -167,7 +169,8 @@ def _section(kind: type, name: str, values: Any) -> Any:
 
 def _number(kind: type, name: str, value: Any) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (whole or (kind is float and isinstance(value, float))):
+    real = isinstance(value, float) and math.isfinite(value)
+    if not (whole or (kind is float and real)) or abs(value) > LARGEST:
         raise WeightsError(f"config value {name} is {value!r}; a {kind.__name__} is needed")
     return kind(value)
 

@@ -13,6 +13,10 @@ class AudioError(Vit1dxError):
     """A file, or an array of samples, holds no audio that can be used."""
 
 
+class TokensError(Vit1dxError):
+    """What the model gave of a file cannot be kept: it is not finite, or too large for its type."""
+
+
 class WeightsError(Vit1dxError):
     """A weights or model file cannot be used."""
 
@@ -31,3 +35,8 @@ class WriteError(StoreError):
 
 class SpaceError(StoreError):
     """The disk has no room for what a run is expected to write."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception of a library says, on one line; its type, if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,7 @@ from .errors import UsageError, Vit1dxError
 from .model import ViT1D, load
 from .quantise import quantised
 from .request import Request
-from .weights import WeightsInfo, onnx_info, read_info
+from .weights import WeightsInfo, read_info
 
 OPSET = 20
 PRECISIONS = ("fp32", "int8")
@@ -100,11 +100,11 @@ def export(
     model = _to_onnx(load(info.path), wanted, maps, attention)
     if precision == "int8":
         model = quantised(model)
-    _describe(model, info, attention if maps else "none", precision)
+    _describe(model, info)
     onnx.checker.check_model(model, full_check=precision == "fp32")
     with _temporary_beside(output) as temporary:
         onnx.save(model, str(temporary))
-        agreements = compare(info, onnx_info(model, temporary))
+        agreements = compare(info, read_info(temporary))
         worst = max(agreements, key=lambda agreement: agreement.max_error)
         # Written this way round, so that NaN fails too.
         if precision == "fp32" and not worst.max_error <= TOLERANCE:
@@ -194,15 +194,13 @@ def _to_onnx(
     return program.model_proto
 
 
-def _describe(model: onnx.ModelProto, info: WeightsInfo, attention: str, precision: str) -> None:
+def _describe(model: onnx.ModelProto, info: WeightsInfo) -> None:
     model.producer_name, model.producer_version = "vit1dx", __version__
     metadata = {
         "config": info.config.to_json(),
         "name": info.name,
-        "trained": str(info.trained).lower(),
+        **({} if info.trained is None else {"trained": str(info.trained).lower()}),
         "weights_sha256": info.sha256,
-        "attention": attention,
-        "precision": precision,
     }
     del model.metadata_props[:]
     for node in model.graph.node:  # the exporter's stack traces, with the paths of this machine

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ from .backend import Backend, find_weights, load_backend
 from .buffer import TrackBuffer
 from .config import Config
 from .cores import usable_cores
-from .errors import AudioError, UsageError
+from .errors import AudioError, TokensError, UsageError
 from .mel import LogMel
 from .parallel import side_by_side
 from .request import Request, parse_layers
 from .signal_checks import SignalChecks
 from .stored_text import warning_texts
 from .tokens import Tokens, TrackTokens, join
-from .weights import WeightsInfo
+from .weights import WeightsInfo, require_digest
 from .windows import Windows, cut
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
@@ -40,7 +40,7 @@ class Extractor:
 
     Parameters
     ----------
-    layers : str or int or iterable of int
+    layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
     attention : {"none", "class", "full"}
         Attention maps of the same layers: none, the class token's rows, or all rows.
@@ -55,11 +55,26 @@ class Extractor:
         Threads of the processor that the model uses; all usable cores by default.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         What the model computes in; by default what the weights are in.
+    weights_sha256 : str, optional
+        What ``weights.sha256`` must be, so that other weights under the same name are refused.
+
+    Attributes
+    ----------
+    weights : WeightsInfo
+        What the weights are.
+    precision : str
+        What the model computes in.
 
     Raises
     ------
     Vit1dxError
         If something asked for is not there.
+
+    Notes
+    -----
+    An extractor can be pickled and copied, before and after use, and called by several threads; a
+    copy is made from its arguments, and refuses weights that changed meanwhile. In a forked
+    process, PyTorch works in one thread, as it hangs in more, and not on CUDA devices.
 
     Examples
     --------
@@ -71,19 +86,24 @@ class Extractor:
 
     def __init__(
         self,
-        layers: str | int | Iterable[int] = "all",
+        layers: str | int | Iterable[str | int] = "all",
         attention: str = "none",
+        *,
         overlap: float = 0.0,
         weights: str | os.PathLike[str] | None = None,
         backend: str = "auto",
         device: str = "auto",
         threads: int | None = None,
         precision: str | None = None,
+        weights_sha256: str | None = None,
     ) -> None:
         self.weights: WeightsInfo = find_weights(weights, backend, precision)
+        if weights_sha256 is not None:
+            require_digest(self.weights.path, weights_sha256)
+        self.precision: str = precision or self.weights.precision
         self.config: Config = _with_overlap(self.weights.config, overlap)
         self.request = Request(parse_layers(layers, self.config.model), attention)
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._precision = device, threads, precision
         self._overlap = overlap
 
     def arguments(self) -> dict[str, Any]:
@@ -94,13 +114,24 @@ class Extractor:
             "overlap": self._overlap,
             "weights": os.path.abspath(self.weights.path),
             "device": self._device,
-            "precision": self.weights.precision,
+            "threads": self._threads,
+            "precision": self._precision,
+            "weights_sha256": self.weights.sha256,
         }
+
+    def __reduce__(self) -> tuple[Callable[[], Extractor], tuple[()]]:
+        return partial(type(self), **self.arguments()), ()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(
+            f"{k}={v!r}" for k, v in self.arguments().items() if k != "weights_sha256"
+        )
+        return f"{type(self).__name__}({arguments})"
 
     @cached_property
     def backend(self) -> Backend:
         """What runs the model; loaded when it is first needed."""
-        return load_backend(self.weights, self.request, self._device, self._threads)
+        return load_backend(self.weights, self.request, self._device, self._threads, self.precision)
 
     @cached_property
     def _log_mel(self) -> LogMel:
@@ -129,17 +160,24 @@ class Extractor:
         ------
         AudioError
             If there is no usable audio in it.
+        TokensError
+            If what the model gives of it is not finite.
         """
         if isinstance(audio, (str, os.PathLike)):
-            with AudioFile(audio) as file:
-                checks = SignalChecks(file.sample_rate)
-                tokens = list(self.stream(checks.watch(file.blocks()), file.sample_rate))
-                found = [*file.warnings, *checks.warnings()]
-                return _warned(join(tokens, file.duration), found, f"{printable(audio)}: ")
+            return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
         checks = SignalChecks(rate)
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
+
+    def _of_file(self, path: Path) -> tuple[TrackTokens, list[AudioWarning]]:
+        try:
+            with AudioFile(path) as file:
+                checks = SignalChecks(file.sample_rate)
+                tokens = list(self.stream(checks.watch(file.blocks()), file.sample_rate))
+                return join(tokens, file.duration), [*file.warnings, *checks.warnings()]
+        except (AudioError, TokensError) as error:
+            raise type(error)(f"{printable(path)}: {error}") from error
 
     def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
         """Extract a track that comes in blocks, with bounded memory.
@@ -153,7 +191,8 @@ class Extractor:
         Yields
         ------
         Tokens
-            Of some consecutive windows at a time; together, of the track.
+            Of some consecutive windows at a time; together, of the track. Whether they are finite
+            is for the one who takes them: `join` and `TrackBuffer` look.
         """
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
         frames = self._log_mel.stream(mono)
@@ -206,6 +245,8 @@ def extract_file(
     ------
     AudioError
         If there is no usable audio in it.
+    TokensError
+        If what the model gives of it cannot be kept.
     """
     with AudioFile(path) as file:
         done = 0.0

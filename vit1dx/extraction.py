@@ -10,7 +10,7 @@ from typing import Any
 from .batch import Limits, Progress, Summary, run
 from .collect import Source
 from .cores import usable_cores
-from .errors import StoreError
+from .errors import StoreError, UsageError
 from .estimate import (
     Durations,
     estimate_seconds,
@@ -71,6 +71,12 @@ class Options:
     quiet: bool = False
     factory: str = "vit1dx.extract:Extractor"
 
+    def __post_init__(self) -> None:
+        if not self.memory > 0:
+            raise UsageError(f"memory {self.memory} GiB; a number above 0 is accepted; inf: no limit")
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"timeout {self.timeout} s; a number above 0 is accepted")
+
 
 def extract_all(
     sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
@@ -82,7 +88,13 @@ def extract_all(
     Vit1dxError
         If the output cannot be written, is another run's, or was made differently.
     """
-    header = Header(extractor.weights, extractor.config, extractor.request, options.dtype)
+    header = Header(
+        extractor.weights,
+        extractor.config,
+        extractor.request,
+        options.dtype,
+        precision=extractor.precision,
+    )
     _require_output(options)
     with OutputLock(options.output), StopSignals() as signals:
         summary = Summary(options.output, len(sources))
@@ -128,7 +140,7 @@ def _plan(
         raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     settings = {
         "model_sha256": header.weights.sha256,
-        "precision": header.weights.precision,
+        "precision": header.computes_in,
         "config": config_dict(header.config, header.request, header.dtype),
     }
     again = options.retry_failed, options.checksum
@@ -169,7 +181,8 @@ def _extract(
     if not options.quiet:
         show_plan(console, done)
         size = estimate_size(sum(expected.values()), len(expected), *of)
-        show_start(console, extractor.weights, backend, durations, size, found)
+        model = extractor.weights, extractor.precision, backend
+        show_start(console, *model, durations, size, found)
     with reporting(expected, console, options.quiet) as progress:
         writer = _writer(replace(header, backend=backend), options)
         limits = Limits(

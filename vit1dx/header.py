@@ -24,6 +24,8 @@ from .weights import WeightsInfo
 
 FORMAT = "vit1dx-features"
 FORMAT_VERSION = 1
+#: `model_trained` of weights that do not say.
+UNKNOWN_TRAINING = -1
 #: "v108" makes groups compact, and lets attributes outgrow 64 KiB.
 VERSIONS = ("v108", "v108")
 
@@ -42,6 +44,8 @@ class Header:
         Of the tokens and the attention.
     backend : BackendInfo or None
         What really ran; to be known when a file is made.
+    precision : str or None
+        What the model computes in; None where it is the weights' own.
     shard : int or None
         Which shard of a folder the file is; None where it is alone.
     """
@@ -51,11 +55,18 @@ class Header:
     request: Request
     dtype: str = "float32"
     backend: BackendInfo | None = None
+    precision: str | None = None
     shard: int | None = None
+
+    @property
+    def computes_in(self) -> str:
+        """The precision of the run."""
+        return self.precision or self.weights.precision
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file's root."""
         assert self.backend is not None, "whoever makes a file has asked what runs"
+        trained = self.weights.trained
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -63,13 +74,14 @@ class Header:
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "model_name": self.weights.name,
             "model_sha256": self.weights.sha256,
-            "model_trained": np.int8(self.weights.trained),
+            "model_trained": np.int8(UNKNOWN_TRAINING if trained is None else trained),
             "backend": self.backend.name,
             "backend_version": self.backend.version,
             "device": self.backend.device,
-            "precision": self.weights.precision,
+            "precision": self.computes_in,
             "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
             "finished": np.int8(0),
+            **({"model_exported_from": source} if (source := self.weights.exported_from) else {}),
             **({} if self.shard is None else {"shard": self.shard}),
         }
 

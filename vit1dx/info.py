@@ -13,6 +13,9 @@ from .output import feature_files
 from .stored_text import count_codes
 from .weights import SUFFIXES, read_info
 
+#: What a feature file's `model_trained` says; anything else is unknown.
+TRAINED = {1: True, 0: False}
+
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe a file, or a folder of shards, by its kind.
@@ -42,6 +45,7 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
         return "features", {
             **({"shards": len(feature_files(path))} if path.is_dir() else {}),
             **{key: value for key, value in features.attributes.items() if key != "config"},
+            "model_trained": TRAINED.get(features.attributes.get("model_trained", -1)),
             **_contents(features),
             "config": features.config,
         }
@@ -64,7 +68,8 @@ def _weights(path: Path) -> tuple[str, dict[str, Any]]:
     return "onnx" if path.suffix == ".onnx" else "weights", {
         "name": info.name,
         "trained": info.trained,
-        "weights_sha256": info.sha256,
+        "sha256": info.sha256,
+        **({"exported_from": info.exported_from} if info.exported_from else {}),
         "precision": info.precision,
         "layers": list(info.layers),
         "attention": info.attention,

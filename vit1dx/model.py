@@ -66,8 +66,8 @@ class Attention(nn.Module):
         if need_weights:
             # Scaled before the product, so that the graph divides `tokens * dim` numbers.
             scores = (q * (dim // self.heads) ** -0.5) @ k.transpose(-2, -1)
-            weights = scores.softmax(dim=-1)
-            y = weights @ v
+            weights = scores.float().softmax(dim=-1)  # in bfloat16, rows would not sum to 1
+            y = weights.to(v.dtype) @ v
         else:
             y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(batch, tokens, dim)), weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import signal
@@ -22,6 +23,8 @@ from .arrays import Array
 from .backend import BackendInfo
 from .channel import Channel, ChannelClosed, Message
 from .errors import BackendError, Vit1dxError
+
+_log = logging.getLogger("vit1dx")
 
 #: Seconds without a sign of life after which a worker counts as hung.
 QUIET_SECONDS = 120.0
@@ -91,6 +94,7 @@ class Pool:
         self._looked = time.monotonic()
         self._spec: Message = {}
         self._failed_starts = 0
+        self._warned: set[str] = set()
         self._returned: deque[Job] = deque()
         self._selector = selectors.DefaultSelector()
         self._workers: list[_Worker] = []
@@ -183,6 +187,7 @@ class Pool:
             return
         kind, job = message.pop("event"), worker.job
         if kind == "ready":
+            self._warn(message.pop("warnings"))
             worker.info = BackendInfo(**message)
             self._failed_starts = 0
         elif kind == "refused":
@@ -195,6 +200,13 @@ class Pool:
             yield Event(kind, job, message, arrays)
             with suppress(ChannelClosed):  # a dead worker is found so by what it does not say
                 worker.channel.release()
+
+    def _warn(self, texts: Iterable[str]) -> None:
+        """Pass on, once, what workers warned of while they loaded the model."""
+        for text in texts:
+            if text not in self._warned:
+                self._warned.add(text)
+                _log.warning("%s", text)
 
     def _lose(self, worker: _Worker, reason: str) -> Iterator[Event]:
         job = worker.job

@@ -35,6 +35,7 @@ def show_plan(console: Console, plan: Plan) -> None:
 def show_start(
     console: Console,
     weights: WeightsInfo,
+    precision: str,
     backend: BackendInfo,
     durations: Durations,
     size: Size,
@@ -46,9 +47,10 @@ def show_start(
         f"{len(durations.seconds)} files, about {hours:.2f} h of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
         f"attention {format_bytes(size.attention)})",
-        f"{weights.name} ({weights.precision}) with {backend.name} {backend.version} "
-        f"on {backend.device}",
+        f"{weights.name} ({precision}) with {backend.name} {backend.version} on {backend.device}",
     ]
+    if weights.trained is None:
+        lines.append(f"the weights {weights.name} do not say whether they were trained")
     if durations.guessed:
         lines.append(
             f"{len(durations.guessed)} of the files do not say how long they are: their part of "
@@ -62,7 +64,7 @@ def show_start(
 def run_warnings(weights: WeightsInfo, dtype: str) -> list[AudioWarning]:
     """What a user should know of a run before, whatever its files."""
     found = []
-    if not weights.trained:
+    if weights.trained is False:
         text = (
             f"the weights {weights.name} are untrained (seeded random): good for trying vit1dx "
             "out, not for results"
@@ -137,4 +139,8 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", text) for inner, text in _flat(value))
         else:
-            yield key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield key, ", ".join(map(_text, value if isinstance(value, list) else [value]))
+
+
+def _text(value: Any) -> str:
+    return "unknown" if value is None else str(value)

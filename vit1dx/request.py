@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from .config import ModelConfig
 from .errors import UsageError
@@ -47,8 +49,9 @@ class Request:
         return () if self.attention == "none" else self.layers
 
 
-def parse_layers(spec: str | int | Iterable[int], model: ModelConfig) -> tuple[int, ...]:
-    """Layers asked for as ``"all"`` (1 to the depth), ``"last"``, ``"4,8"``, ``"1-12"`` or numbers.
+def parse_layers(spec: str | int | Iterable[str | int], model: ModelConfig) -> tuple[int, ...]:
+    """Layers asked for: ``"all"`` (1 to the depth), ``"last"``, ``"4,8"``, ``"1-12"``, a whole
+    number of Python's or NumPy's, or several of these.
 
     Returns
     -------
@@ -60,16 +63,33 @@ def parse_layers(spec: str | int | Iterable[int], model: ModelConfig) -> tuple[i
     UsageError
         If the words cannot be read, or the model has no such layer.
     """
-    if isinstance(spec, str):
-        layers = _from_text(spec, model.depth)
-    else:
-        layers = {spec} if isinstance(spec, int) else set(spec)
+    layers: set[int] = set()
+    for part in _parts(spec):
+        layers |= _from_text(part, model.depth) if isinstance(part, str) else {_whole(part)}
     wrong = sorted(layer for layer in layers if not 0 <= layer <= model.depth)
     if wrong:
         raise UsageError(f"layer {wrong[0]}; this model has layers 0 to {model.depth}")
     if not layers:
         raise UsageError("no layer asked for; give 'all', 'last', or numbers such as 4,8 or 1-12")
     return tuple(sorted(layers))
+
+
+def _parts(spec: Any) -> list[Any]:
+    if isinstance(spec, (str, bytes)):
+        return [spec]
+    try:
+        return list(spec)
+    except TypeError:
+        return [spec]
+
+
+def _whole(value: Any) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise UsageError(f"layer {value!r}; give 'all', 'last', or whole numbers such as 4 or 8")
 
 
 def _from_text(text: str, depth: int) -> set[int]:

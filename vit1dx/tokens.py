@@ -9,6 +9,7 @@ import numpy as np
 
 from .arrays import Array
 from .audio_warnings import AudioWarning
+from .errors import TokensError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,19 @@ class MeanToken:
         self._count = 0
 
     def add(self, tokens: Tokens) -> None:
-        """Take in some windows' tokens."""
+        """Take in some windows' tokens.
+
+        Raises
+        ------
+        TokensError
+            If they are not finite.
+        """
         for part in (tokens.class_token, tokens.sequence_tokens):
-            self._sum = self._sum + part.sum(axis=1).astype(np.float64)  # quicker, of so few
+            total = part.sum(axis=1)
+            # A sum tells of every number in it, and tokens of the attention rows that weight them.
+            if not np.isfinite(total).all():
+                raise TokensError("the model gives tokens that are not finite")
+            self._sum = self._sum + total.astype(np.float64)  # quicker, of so few
             self._count += part.shape[1]
 
     @property

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,7 +24,7 @@ from .arena import Arena
 from .arrays import Array
 from .buffer import Parts, TrackBuffer, TrackEnd
 from .channel import Channel, ChannelClosed, Message
-from .errors import AudioError, Vit1dxError
+from .errors import BackendError, Vit1dxError, one_line
 
 _PR_SET_PDEATHSIG = 1
 
@@ -53,15 +55,20 @@ def main(descriptor: int, parent: int, arena: int | None) -> None:
 def _work(channel: Channel) -> None:
     spec, _ = channel.receive()
     try:
-        extractor = _make(spec["factory"], spec["arguments"])
-        backend = extractor.backend
+        with _warnings() as warnings:
+            extractor = _make(spec["factory"], spec["arguments"])
+            backend = extractor.backend
     except Vit1dxError as error:
         channel.send({"event": "refused", "error": type(error).__name__, "reason": str(error)})
+        return
+    except Exception as error:  # nobody else would see it: a worker's stderr goes nowhere
+        reason = f"the model cannot be loaded: {type(error).__name__}: {one_line(error)}"
+        channel.send({"event": "refused", "error": BackendError.__name__, "reason": reason})
         return
     if backend.device == "cpu":
         _limit_memory(spec["memory"])
     about = {"name": backend.name, "version": backend.version, "device": backend.device}
-    channel.send({"event": "ready", **about})
+    channel.send({"event": "ready", "warnings": warnings, **about})
     while True:
         job, _ = channel.receive()
         try:
@@ -71,12 +78,27 @@ def _work(channel: Channel) -> None:
                 _extract(extractor, channel, job, spec["dtype"])
         except ChannelClosed:
             raise
-        except AudioError as error:
+        except Vit1dxError as error:
             channel.send({"event": "failed", "reason": str(error)})
         except MemoryError:
             channel.send({"event": "failed", "reason": "out of memory"})
         except Exception as error:  # whatever one file does to a decoder, the others come next
-            channel.send({"event": "failed", "reason": f"{type(error).__name__}: {error}"})
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            channel.send({"event": "failed", "reason": reason})
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect what is warned of, for the run to pass on: a worker's stderr goes nowhere."""
+    texts: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("vit1dx")
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
 
 
 def _probe(path: str) -> float | None:
@@ -169,7 +191,8 @@ def _make(factory: str, arguments: Message) -> Any:
 def _preload() -> None:
     """Import what takes long while the run still looks for files."""
     if find_spec("onnxruntime"):
-        import_module("vit1dx.backend.onnx")
+        with suppress(Exception):  # where it is needed, it is imported again, and the reason told
+            import_module("vit1dx.backend.onnx")
     import_module("vit1dx.extract")
 
 

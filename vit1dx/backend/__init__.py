@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..arrays import Array
-from ..errors import BackendError
+from ..errors import BackendError, one_line
 from ..request import Request
-from ..weights import WeightsInfo, bundled, read_info
+from ..weights import WeightsInfo, bundled, read_info, require_digest
 
 BACKENDS = ("auto", "onnx", "torch")
 DEVICES = ("auto", "cpu", "cuda")
@@ -78,7 +78,7 @@ def find_weights(
     Returns
     -------
     WeightsInfo
-        Its precision is that asked for.
+        Its precision is the file's own; `load_backend` has it computed in another.
 
     Raises
     ------
@@ -91,7 +91,10 @@ def find_weights(
         raise BackendError(f"backend {backend!r}; choose from {', '.join(BACKENDS)}")
     if precision is not None:
         backend = _computing(precision, backend)
-    return _at(precision, _find(weights, backend))
+    info = _find(weights, backend)
+    if precision not in (None, info.precision) and info.precision != "fp32":
+        raise BackendError(f"{info.path} is in {info.precision}; {precision} needs fp32 weights")
+    return info
 
 
 def _find(weights: str | os.PathLike[str] | None, backend: str) -> WeightsInfo:
@@ -114,18 +117,14 @@ def _computing(precision: str, backend: str) -> str:
     return needed
 
 
-def _at(precision: str | None, info: WeightsInfo) -> WeightsInfo:
-    if precision in (None, info.precision):
-        return info
-    if info.precision != "fp32":
-        raise BackendError(f"{info.path} is in {info.precision}; {precision} needs fp32 weights")
-    return replace(info, precision=precision)
-
-
 def load_backend(
-    info: WeightsInfo, request: Request, device: str = "auto", threads: int | None = None
+    info: WeightsInfo,
+    request: Request,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
 ) -> Backend:
-    """Make the backend that runs these weights.
+    """Make the backend that runs these weights, in a precision that `find_weights` allowed.
 
     ONNX Runtime computes in the calling thread, and may be called from several at once; PyTorch
     uses so many threads, by default one a usable core at most.
@@ -135,18 +134,24 @@ def load_backend(
     BackendError
         If its library is not installed, or the device is not there.
     WeightsError
-        If the weights cannot give what is asked for.
+        If the weights cannot give what is asked for, hold numbers that are not finite, or changed
+        since `info` was read.
     """
     if device not in DEVICES:
         raise BackendError(f"device {device!r}; choose from {', '.join(DEVICES)}")
+    precision = precision or info.precision
+    backend: Backend
     try:
         if info.path.suffix == ".onnx":
             from .onnx import OnnxBackend
 
-            return OnnxBackend(info, request, device)
-        from .torch import TorchBackend
+            backend = OnnxBackend(info, request, device, precision)
+        else:
+            from .torch import TorchBackend
 
-        return TorchBackend(info, request, device, threads)
+            backend = TorchBackend(info, request, device, threads, precision)
+        require_digest(info.path, info.sha256)
+        return backend
     except ImportError as error:
         extra = "" if info.path.suffix == ".onnx" else "; pip install 'vit1dx[torch]'"
         raise BackendError(f"{info.path.name} cannot be run: {error}{extra}") from None
@@ -158,7 +163,7 @@ def _choose(backend: str) -> str:
         return backend
     try:
         import onnxruntime  # noqa: F401
-    except ImportError as error:
-        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", error)
+    except Exception as error:  # a library that does not fit NumPy's raises what it likes
+        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", one_line(error))
         return "torch"
     return "onnx"

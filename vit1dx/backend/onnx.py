@@ -11,10 +11,10 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from ..arrays import Array
-from ..errors import BackendError, WeightsError
+from ..errors import BackendError, WeightsError, one_line
 from ..quantise import quantised
 from ..request import Request
-from ..weights import WeightsInfo, load_onnx, onnx_info
+from ..weights import WeightsInfo, load_onnx, require_finite, tensors
 
 _log = logging.getLogger("vit1dx")
 
@@ -37,18 +37,25 @@ class OnnxBackend:
     name = "onnx"
     version: str = ort.__version__
 
-    def __init__(self, info: WeightsInfo, request: Request, device: str = "auto") -> None:
+    def __init__(
+        self,
+        info: WeightsInfo,
+        request: Request,
+        device: str = "auto",
+        precision: str | None = None,
+    ) -> None:
         require_outputs(info, request)
         self.device = _choose(device)
         graph = load_onnx(info.path)
+        _require_finite(graph, info)
         self._tokens = {layer: layer_name(layer) for layer in request.layers}
         self._maps = {layer: attention_name(layer) for layer in request.attention_layers}
         if request.attention == "class" and info.attention == "full":
             self._maps = {k: class_rows(graph, name) for k, name in self._maps.items()}
         prune(graph, [*self._tokens.values(), *self._maps.values()])
-        if info.precision == "int8" and onnx_info(graph, info.path).precision != "int8":
+        if precision == "int8" != info.precision:
             graph = quantised(graph)
-        self._session = _start(graph, self.device)
+        self._session = _start(graph, self.device, info)
         # Where a provider does not load, ONNX Runtime goes on without it.
         if PROVIDERS[self.device] not in self._session.get_providers():
             if device != "auto":
@@ -64,12 +71,22 @@ class OnnxBackend:
         return tokens, {layer: outputs[name] for layer, name in self._maps.items()}
 
 
-def _start(graph: onnx.ModelProto, device: str) -> ort.InferenceSession:
+def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # sessions side by side beat one on all cores
     options.log_severity_level = 3
     provider = PROVIDERS[device]
-    return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])
+    try:
+        return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])
+    except Exception as error:  # its exceptions have no base of their own
+        raise WeightsError(f"ONNX Runtime refuses {info.path}: {one_line(error)}") from error
+
+
+def _require_finite(graph: onnx.ModelProto, info: WeightsInfo) -> None:
+    """Raise `WeightsError` if a weight is not finite: eight bits would make a number of it."""
+    for tensor in tensors(graph):
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            require_finite(tensor.name, numpy_helper.to_array(tensor), info.path)
 
 
 def require_outputs(info: WeightsInfo, request: Request) -> None:

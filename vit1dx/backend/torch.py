@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from ..arrays import Array
@@ -9,9 +11,11 @@ from ..cores import usable_cores
 from ..errors import BackendError
 from ..model import load
 from ..request import Request
-from ..weights import WeightsInfo
+from ..weights import WeightsInfo, require_finite
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+#: The process that imported this.
+_PROCESS = os.getpid()
 
 
 class TorchBackend:
@@ -26,15 +30,20 @@ class TorchBackend:
         request: Request,
         device: str = "auto",
         threads: int | None = None,
+        precision: str | None = None,
     ) -> None:
         self.device = _available(device)
-        self._type = _TYPES[info.precision]
+        self._type = _TYPES[precision or info.precision]
         if self._type == torch.float16 and self.device == "cpu":
             raise BackendError("precision fp16 is for CUDA devices; on cpu, choose bf16 or fp32")
         # PyTorch knows nothing of quotas, nor of affinity that changed since it was loaded.
         torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
+        _be_alone_if_forked()
         self._request = request
-        self._model = load(info.path).eval().to(self.device)
+        model = load(info.path)
+        for name, values in model.state_dict().items():
+            require_finite(name, values.numpy(), info.path)
+        self._model = model.eval().to(self.device)
         for layer in self._model.modules():  # converted once here, not in each call
             if isinstance(layer, torch.nn.Linear):
                 layer.to(self._type)
@@ -42,6 +51,7 @@ class TorchBackend:
     @torch.inference_mode()
     def run(self, mel: Array) -> tuple[dict[int, Array], dict[int, Array]]:
         """Run the model; see `Backend.run`."""
+        _be_alone_if_forked()
         batch = torch.from_numpy(mel).to(self.device)
         request = self._request
         with torch.autocast(self.device, self._type, enabled=self._type != torch.float32):
@@ -49,6 +59,12 @@ class TorchBackend:
         if request.attention == "class":
             maps = {layer: weights[:, :, 0] for layer, weights in maps.items()}
         return _to_numpy(tokens), _to_numpy(maps)
+
+
+def _be_alone_if_forked() -> None:
+    """Use no threads in a forked process: those that PyTorch would wait for stayed behind."""
+    if os.getpid() != _PROCESS:
+        torch.set_num_threads(1)
 
 
 def _to_numpy(tensors: dict[int, torch.Tensor]) -> dict[int, Array]:
