@@ -55,9 +55,15 @@ class Summary:
     changed : int
         Files that had changed, and were done again.
     gone : list of str
-        Tracks of the output whose files were not found.
+        Tracks of the output, kept, whose files are no longer where they were read from.
+    others : int
+        Tracks of the output whose files are not among those of the run, and not known to be gone.
+    unreadable : list of (id, reason)
+        Files that could not be compared with their tracks, which are kept.
     failures, warnings : list of (id, reason)
         Failures of earlier runs too, where the file was found as it was then.
+    outdated : list of str
+        Files of `failures` whose tracks, made before the files changed, are kept.
     audio_seconds : float
         Of the files written.
     wall_seconds : float
@@ -72,8 +78,11 @@ class Summary:
     already: int = 0
     changed: int = 0
     gone: list[str] = field(default_factory=list)
+    others: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     output_bytes: int = 0
@@ -94,6 +103,9 @@ class Summary:
             "already": self.already,
             "changed": self.changed,
             "gone": self.gone,
+            "others": self.others,
+            "unreadable": [{"id": key, "reason": reason} for key, reason in self.unreadable],
+            "outdated": self.outdated,
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
             "warnings": [{"id": key, "warning": text} for key, text in self.warnings],
