@@ -399,12 +399,14 @@ class TestCommands:
         assert (summary["gone"], summary["failed"]) == (["0/2.wav"], 1)
         closed = feature_files(done)[: len(files) - 1]
         assert all(path.read_bytes() == files[path] for path in closed)
+        assert summary["outdated"] == ["0/3.wav"]
         summary = self._run(cli, code=1)
         assert (summary["done"], summary["already"], summary["failed"]) == (0, 59, 1)
+        assert summary["outdated"] == ["0/3.wav"]
         with vit1dx.open(done) as features:
             assert set(features.failures) == {"0/3.wav"}
             assert features["0/1.wav"].duration == 2.0
-            assert len(features) == 60
+            assert len(features) == 61  # those of 2.wav and 3.wav are kept
             assert features.attributes["finished"] == 1
         assert sorted(os.listdir(done)) == [path.name for path in feature_files(done)]
 

@@ -236,7 +236,7 @@ class JournaledFile:
         self._abandoned = True
 
     def close(self) -> None:
-        """Close the file, and remove a journal that is of no more use; doing so again is no harm."""
+        """Close the file, and remove a journal that is of no more use; once more is no harm."""
         if self._journal >= 0:
             os.close(self._journal)
             if self.error is None:
