@@ -61,21 +61,21 @@ class CommittedFile:
             If the file cannot be read, or was closed; and whatever `take` raises.
         """
         with self._guard:
-            for _ in range(ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 try:
                     result = take(self.current())
                     self.require_read()
                     if not self.was_written:
                         return result
-                except Exception as error:
-                    if self._closed or not (self.was_written or is_locked(self._place)):
+                except Exception:
+                    is_between = self.was_written or is_locked(self._place)
+                    if self._closed or not is_between or attempt == ATTEMPTS - 1:
+                        if self._file is None:
+                            self._drop()
                         raise
-                    failure: Exception | None = error
                     self._drop()
                     time.sleep(PAUSE)
-                else:
-                    failure = None
-            raise failure or StoreError(
+            raise StoreError(
                 f"{self.path} is written faster than it can be read; wait for the run's end"
             )
 

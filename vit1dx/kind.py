@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
-
 from .errors import ForeignFileError, StoreError, UsageError
 from .reader import FeatureFile
 
@@ -24,7 +22,7 @@ def why_not_extended(path: Path) -> str:
     with FeatureFile(path) as features:
         if not features.committed.has_commits:
             return "it is not HDF5 as vit1dx writes it (another program wrote it anew)"
-        if features.committed.read(_has_fixed_tables):
+        if not features.can_grow:
             return "it has tables of a fixed size (another program wrote it anew)"
     names = path.stat().st_nlink
     if names > 1:
@@ -70,8 +68,3 @@ def require_no_shard(path: Path) -> None:
         return
     if is_shard:
         raise UsageError(f"{path} is a shard of a folder; give the folder, {path.parent}/")
-
-
-def _has_fixed_tables(file: h5py.File) -> bool:
-    tables = [data for name in ("index", "failures") for data in file[name].values()]
-    return any(data.maxshape != (None,) for data in tables)

@@ -55,6 +55,8 @@ class FeatureFile(Features):
                 str(value).encode()  # HDF5 guards most of a file by checksums, but not text
             self.layers = tuple(int(layer) for layer in file["layer"])
             self.config = json.loads(self.attributes["config"])
+            for key in ("layers", "attention", "dtype"):
+                self.config["request"][key]
         except StoreError:
             raise
         except Exception as error:  # HDF5 raises whatever a damaged byte leads to
@@ -90,6 +92,11 @@ class FeatureFile(Features):
                 f"/{name} of {self.path} cannot be read ({error}); 'vit1dx repair' makes it anew"
             ) from None
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether its tables can take more rows."""
+        return all(self._table(name, _can_grow) for name in ("index", "failures"))
+
     def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
 
@@ -124,6 +131,10 @@ class FeatureFile(Features):
     def close(self) -> None:
         """See `Features`."""
         self._committed.close()
+
+
+def _can_grow(table: h5py.Group) -> bool:
+    return all(column.maxshape == (None,) for column in table.values())
 
 
 def _track(file: h5py.File, track_id: str) -> h5py.Group | None:
