@@ -43,9 +43,7 @@ NAMES = ("real/f.h5", "link.h5", "folder/f.h5", "again.h5")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_output_has_one_lock(
-    linked: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_an_output_has_one_lock(linked: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(linked)
     with OutputLock(Path(name)):
         assert set(os.listdir("real")) == {"f.h5", "f.h5.lock"}
@@ -160,7 +158,7 @@ def test_a_run_under_another_host_name_keeps_the_lock_while_it_lives(tmp_path: P
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
         process.stdout.readline()
-        with pytest.raises(LockedError, match="on container-1$"):  # no hint to remove the lock
+        with pytest.raises(LockedError, match=r"on container-1$"):  # no hint to remove the lock
             OutputLock(tmp_path / "f.h5")
         process.stdin.close()
 

@@ -68,7 +68,9 @@ def test_a_file_that_another_program_wrote_anew_is_good(tmp_path: Path, program:
         assert list(features) == list(TRACKS)
     report = verify(path)
     assert (report.problems, report.sound) == ([], list(TRACKS))
-    with pytest.raises(StoreError, match="can be read, but not gone on with.*vit1dx repair") as said:
+    with pytest.raises(
+        StoreError, match=r"can be read, but not gone on with.*vit1dx repair"
+    ) as said:
         FeatureWriter(path, _header())
     assert "overwrite" not in str(said.value)
     assert path.read_bytes() == before

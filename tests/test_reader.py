@@ -51,7 +51,9 @@ def _require(track: vit1dx.features.Track) -> None:
     for layer, row in ((2, 0), (5, 1)):
         expected = _tokens(3, first=seed)
         if track.id != "0.wav":  # which may be done again between one line and the next
-            np.testing.assert_array_equal(track.sequence_tokens(layer), expected.sequence_tokens[row])
+            np.testing.assert_array_equal(
+                track.sequence_tokens(layer), expected.sequence_tokens[row]
+            )
         assert track.class_token(layer).shape == expected.class_token[row].shape
 
 
@@ -172,7 +174,7 @@ def test_errors_say_what_was_wrong_in_a_line(tmp_path: Path, is_folder: bool) ->
         assert str(found.value).startswith(f"no track {name!r} in {path}")
         assert name not in features
         assert features.get(name) is None
-    assert 7 not in features
+    assert 7 not in features  # type: ignore[comparison-overlap]
     track = features["a/x.wav"]
     features.close()
     features.close()

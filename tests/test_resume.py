@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vit1dx import resume
 from vit1dx.collect import collect
 from vit1dx.resume import Plan, plan
 from vit1dx.store import FeatureWriter
+from vit1dx.worker import file_sha256
 
 from .conftest import RunCli
 from .synth import song
@@ -33,11 +35,11 @@ def _made(output: Path, *files: Path) -> None:
                     "size": source.size,
                     "mtime_ns": source.mtime_ns,
                     "duration": 1.0,
-                    "sha256": resume.file_sha256(source.path),
+                    "sha256": file_sha256(source.path),
                 }
 
 
-def _plan(output: Path, paths: list[str], listed: list[str] = [], **options: Any) -> Plan:
+def _plan(output: Path, paths: list[str], listed: Sequence[str] = (), **options: Any) -> Plan:
     with vit1dx.open(output) as features:
         settings = {"model_sha256": "abc", "precision": "fp32", "config": features.config}
     return plan(collect(paths, listed, root=output.parent), output, settings, **options)

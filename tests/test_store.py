@@ -230,7 +230,7 @@ def test_a_file_of_another_kind_is_never_replaced(
 ) -> None:
     path = tmp_path / "f.h5"
     path.write_bytes(content)
-    with pytest.raises(ForeignFileError, match="cannot be opened as HDF5.*give another -o"):
+    with pytest.raises(ForeignFileError, match=r"cannot be opened as HDF5.*give another -o"):
         FeatureWriter(path, _header(), overwrite)
     assert path.read_bytes() == content
     assert [p.name for p in tmp_path.iterdir()] == ["f.h5"]

@@ -10,9 +10,9 @@ from .checks import Report, check_file
 from .errors import StoreError
 from .folder import why_no_shard
 from .journal import recover
+from .kind import require_no_shard
 from .lock import OutputLock
 from .output import feature_files
-from .kind import require_no_shard
 from .reader import FeatureFile
 from .rewrite import rewrite
 
