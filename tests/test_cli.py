@@ -221,7 +221,7 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "f.h5", "--weights", "w.onnx"], 2, "no weights at w.onnx"),
         ([".", "-o", "f.h5", "--weights", "w.pt"], 2, ".onnx or .safetensors"),
         ([".", "-o", "f.h5", "--files-from", "none.txt"], 2, "none.txt: No such file"),
-        ([".", "-o", "no/f.h5"], 2, "no folder no"),
+        ([".", "-o", "no/f.h5"], 5, "no folder no"),
         ([".", "-o", "."], 2, "holds other things than shards"),
         (["empty", "-o", "f.h5"], 3, "no audio files found"),
         (["empty/*.wav", "-o", "f.h5"], 3, "no audio files found"),
@@ -331,7 +331,7 @@ def test_info(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     for name, reason in (("none.h5", "no file at"), ("text.h5", "cannot be opened as HDF5")):
         (tmp_path / "text.h5").write_text("hello")
         result = cli("info", name)
-        assert result.returncode == 2
+        assert result.returncode == 5
         assert reason in result.stderr
 
 
@@ -356,5 +356,7 @@ def test_export_onnx_and_extract_with_it(cli: RunCli, songs: Path, tmp_path: Pat
 def test_help_says_the_exit_codes(cli: RunCli) -> None:
     text = " ".join(cli("extract", "--help").stdout.split())
     for words in ("0 all files done", "1 some files failed", "2 wrong usage", "3 nothing to do"):
+        assert words in text
+    for words in ("4 another run writes the output", "5 the output cannot be opened or made"):
         assert words in text
     assert cli("--version").stdout == f"vit1dx {vit1dx.__version__}\n"

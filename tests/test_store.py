@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import vit1dx
 from vit1dx import buffer
 from vit1dx.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
-from vit1dx.errors import AudioError, StoreError
+from vit1dx.errors import AudioError, ForeignFileError, StoreError, Vit1dxError
 from vit1dx.header import Header
 from vit1dx.lock import lock_path
 from vit1dx.request import Request
@@ -223,12 +224,32 @@ def test_an_output_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"precious", b"\x89HDF\r\n\x1a\n\x02" + bytes(100)])
-def test_another_file_is_kept_unless_it_is_to_be_replaced(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_another_kind_is_never_replaced(
+    tmp_path: Path, content: bytes, overwrite: bool
+) -> None:
     path = tmp_path / "f.h5"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="--overwrite"):
-        FeatureWriter(path, _header())
+    with pytest.raises(ForeignFileError, match=r"cannot be opened as HDF5.*give another -o"):
+        FeatureWriter(path, _header(), overwrite)
     assert path.read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["f.h5"]
+
+
+@pytest.mark.parametrize("kind", ["empty", "features", "cut", "other version"])
+def test_what_is_replaced_if_asked(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "f.h5"
+    _write(path, {"x.wav": [_tokens(1)]}, _header())
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut":
+        os.truncate(path, path.stat().st_size - 10)
+    elif kind == "other version":
+        with h5py.File(path, "r+") as file:
+            file.attrs["format_version"] = 2
+    if kind != "features":
+        with pytest.raises(StoreError):
+            FeatureWriter(path, _header())
     FeatureWriter(path, _header(), overwrite=True).close()
     assert list(vit1dx.open(path)) == []
 
@@ -242,14 +263,14 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
                     track.add(_tokens(count))
                     track.attributes = {"size": size, "mtime_ns": 1, "duration": 2.0}
             writer.commit()
-        writer.fail("b.wav", "it went", 30, 3)
+        writer.fail("b.wav", "it broke", 30, 3)
         writer.fail("c.wav", "it never was", 40, 4)
     with vit1dx.open(tmp_path / "f.h5") as features:
-        assert list(features) == ["a/x.wav"]
-        assert features.failures == {"b.wav": "it went", "c.wav": "it never was"}
+        assert list(features) == ["a/x.wav", "b.wav"]
+        assert features.failures == {"b.wav": "it broke", "c.wav": "it never was"}
         index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": "", "warnings": ""}
-        assert features.index() == {"a/x.wav": index}
-        assert features["a/x.wav"].class_token(2).shape == (1, DIM)
+        assert features.index() == {"a/x.wav": index, "b.wav": index}
+        assert [read.class_token(2).shape for read in features.values()] == [(1, DIM)] * 2
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer, writer.track("b.wav") as track:
         track.add(_tokens(1))
     for engine in ENGINES:
@@ -277,7 +298,7 @@ def test_ids_that_have_no_place(tmp_path: Path, name: str) -> None:
 
 def test_outputs_that_cannot_be(tmp_path: Path) -> None:
     for path, reason in ((tmp_path, "is a folder"), (tmp_path / "no" / "f.h5", "no folder")):
-        with pytest.raises(StoreError, match=reason):
+        with pytest.raises(Vit1dxError, match=reason):
             FeatureWriter(path, _header())
 
 
@@ -367,6 +388,6 @@ def test_a_file_without_its_tables_is_refused_in_one_line(
         del file[table]
     for command in (["extract", str(songs), *output], ["info", str(tmp_path / "f.h5")]):
         result = cli(*command)
-        assert result.returncode == 2, result
+        assert result.returncode == 5, result
         assert f"/{table} of " in result.stderr
         assert "Traceback" not in result.stderr

@@ -58,9 +58,15 @@ class Summary:
     changed : int
         Files that had changed, and were done again.
     gone : list of str
-        Tracks of the output whose files were not found.
+        Tracks of the output, kept, whose files are no longer where they were read from.
+    others : int
+        Tracks of the output whose files are not among those of the run, and not known to be gone.
+    unreadable : list of (id, reason)
+        Files that could not be compared with their tracks, which are kept.
     failures : list of (id, reason)
         Those of earlier runs too, where the file was found as it was then.
+    outdated : list of str
+        Files of `failures` whose tracks, made before the files changed, are kept.
     warnings : list of (id, AudioWarning)
         Without an id, of the run as a whole.
     audio_seconds : float
@@ -77,7 +83,10 @@ class Summary:
     already: int = 0
     changed: int = 0
     gone: list[str] = field(default_factory=list)
+    others: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     warnings: list[tuple[str | None, AudioWarning]] = field(default_factory=list)
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -104,6 +113,9 @@ class Summary:
             "already": self.already,
             "changed": self.changed,
             "gone": self.gone,
+            "others": self.others,
+            "unreadable": [{"id": key, "reason": reason} for key, reason in self.unreadable],
+            "outdated": self.outdated,
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
             "warnings": [{"id": key, **vars(warning)} for key, warning in self.warnings],

@@ -14,6 +14,7 @@ import numpy as np
 from .arrays import Array
 from .axes import ATTENTION_AXES, AXES, SHARED_SCALES
 from .buffer import checksums
+from .errors import StoreError
 from .reader import FeatureFile
 from .tables import Row
 
@@ -66,39 +67,54 @@ class Report:
         }
 
 
-def check_file(path: Path, overridden: Set[str] = frozenset()) -> Report:
-    """Check a feature file, but for the tracks and failures that later shards override.
+def check_file(
+    path: Path, tracks_later: Set[str] = frozenset(), failures_later: Set[str] = frozenset()
+) -> Report:
+    """Check a feature file, but for what later shards override.
+
+    Parameters
+    ----------
+    path : Path
+    tracks_later : set of str
+        Tracks of later shards that are sound: they override tracks and failures.
+    failures_later : set of str
+        Failures of later shards: they override failures.
 
     Raises
     ------
     StoreError
-        If it cannot be opened as one at all.
+        If it cannot be opened as one at all, or a run wrote it meanwhile.
     """
     with FeatureFile(path, damaged=True) as features:
         report = Report(path, finished=bool(features.attributes.get("finished")))
-        if features.cut:
-            report.problems.append(("", features.cut))
+        if features.committed.cut:
+            report.problems.append(("", features.committed.cut))
         index = _readable(report, "index", features.index)
         for key, row in _readable(report, "failures", features.failed).items():
-            if key not in overridden and all(map(_is_text, (key, *row.values()))):
+            is_later = key in tracks_later or key in failures_later
+            if not is_later and all(map(_is_text, (key, *row.values()))):
                 report.failures[key] = row
-        tracks = dict(_items(features.root)).get("tracks")
+        root = features.committed.current()
+        tracks = dict(_items(root)).get("tracks")
         found = set(_tree(tracks, "")) if isinstance(tracks, h5py.Group) else set()
-        found -= overridden
+        found -= tracks_later
         report.tracks = len(found)
         report.problems += [
             (key, "is in the index, but not there")
-            for key in sorted(set(index) - found - overridden)
+            for key in sorted(set(index) - found - tracks_later)
         ]
         layers = list(features.layers)
         request = features.config["request"]
         for track_id in sorted(found):
-            problems = _track_problems(features, track_id, layers, request)
-            if track_id not in index:
-                problems.append("is not in the index")
-            report.problems += [(track_id, problem) for problem in problems]
+            problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
+            if track_id not in index:  # which 'repair' makes anew
+                problems.append("is not in the index")
+            report.problems += [(track_id, problem) for problem in problems]
+        features.committed.require_read()
+        if features.committed.was_written:
+            raise StoreError(f"{path} was written while it was checked; wait for the run's end")
     return report
 
 
@@ -130,10 +146,10 @@ def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 
 def _track_problems(
-    features: FeatureFile, track_id: str, layers: list[int], request: dict[str, Any]
+    root: h5py.File, track_id: str, layers: list[int], request: dict[str, Any]
 ) -> list[str]:
     try:
-        return list(_problems(features.root["tracks"][track_id], layers, request))
+        return list(_problems(root["tracks"][track_id], layers, request))
     except Exception as error:  # HDF5 raises whatever a damaged byte leads to
         return [f"cannot be read: {' '.join(str(error).split())}"]
 

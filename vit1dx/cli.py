@@ -10,24 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from . import __version__
-from .errors import SpaceError, UsageError, Vit1dxError, WriteError
+from .errors import LockedError, SpaceError, StoreError, UsageError, Vit1dxError, WriteError
 from .stop import SIGNALS
 from .train.command import train
 
 if TYPE_CHECKING:
     from .batch import Summary
 
-EXIT_SOME_FAILED, EXIT_USAGE, EXIT_NOTHING_DONE = 1, 2, 3
+EXIT_SOME_FAILED, EXIT_USAGE, EXIT_NOTHING_DONE, EXIT_BUSY, EXIT_STORE = 1, 2, 3, 4, 5
 
+#: The first that an error is.
 ERROR_EXITS: dict[type[Vit1dxError], int] = {
     WriteError: EXIT_SOME_FAILED,
     SpaceError: EXIT_NOTHING_DONE,
+    LockedError: EXIT_BUSY,
+    StoreError: EXIT_STORE,
+    Vit1dxError: EXIT_USAGE,
 }
 
 EXIT_CODES = """
 Exit codes: 0 all files done; 1 some files failed, or the output could not be written to its end;
-2 wrong usage; 3 nothing to do, no room for it, or no file succeeded; 130 interrupted (SIGINT);
-143 terminated (SIGTERM).
+2 wrong usage; 3 nothing to do, no room for it, or no file succeeded; 4 another run writes the
+output; 5 the output cannot be opened or made: no such folder, no permission, no feature file;
+130 interrupted (SIGINT); 143 terminated (SIGTERM).
 """
 
 app = typer.Typer(
@@ -103,6 +108,13 @@ def extract(
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Follow symbolic links out of a folder.")
     ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Name tracks by their paths below this folder, however files are given.",
+        ),
+    ] = None,
     shard_size: Annotated[
         str | None,
         typer.Option(
@@ -180,7 +192,7 @@ def extract(
             device=device,
             precision=precision,
         )
-        sources = collect(paths or [], listed, exclude or [], follow_symlinks)
+        sources = collect(paths or [], listed, exclude or [], follow_symlinks, root)
         if not sources:
             _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
         summary = extract_all(sources, extractor, options, pool)
@@ -289,7 +301,7 @@ def main() -> None:
     try:
         app()
     except Vit1dxError as error:
-        _fail(str(error), ERROR_EXITS.get(type(error), EXIT_USAGE))
+        _fail(str(error), next(c for kind, c in ERROR_EXITS.items() if isinstance(error, kind)))
     except KeyboardInterrupt:
         _fail(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
 
@@ -309,7 +321,7 @@ def _exit_code(summary: Summary) -> int:
         return codes.get(summary.stopped, EXIT_NOTHING_DONE)
     if not summary.done + summary.already:
         return EXIT_NOTHING_DONE
-    return EXIT_SOME_FAILED if summary.failures else 0
+    return EXIT_SOME_FAILED if summary.failures or summary.unreadable else 0
 
 
 def _read_all(name: str) -> bytes:

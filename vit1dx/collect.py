@@ -46,6 +46,7 @@ def collect(
     listed: Iterable[str] = (),
     exclude: Sequence[str] = (),
     follow_symlinks: bool = False,
+    root: str | os.PathLike[str] | None = None,
 ) -> list[Source]:
     """Find the files to extract.
 
@@ -61,6 +62,8 @@ def collect(
     follow_symlinks : bool
         Follow symbolic links that lead out of a folder, or to folders. Those to files inside it
         always are.
+    root : path, optional
+        A folder above all files: every id is the path below it, however a file is given.
 
     Returns
     -------
@@ -70,10 +73,11 @@ def collect(
     Raises
     ------
     UsageError
-        If a path is not there, or two files would have one id, or one id would lie inside another.
+        If a path is not there, or not below the root; or two files would have one id, or one id
+        would lie inside another.
     """
     found: dict[str, Source] = {}
-    for source in _sources(paths, listed, exclude, follow_symlinks):
+    for source in _sources(paths, listed, exclude, follow_symlinks, root):
         known = found.setdefault(source.id, source)
         if known.path != source.path and not _same_file(known.path, source.path):
             raise UsageError(
@@ -91,28 +95,46 @@ def read_list(data: bytes) -> list[str]:
     return [os.fsdecode(entry) for entry in entries if entry]
 
 
+def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> PurePosixPath:
+    """A path as an id has it: below the root, if there is one."""
+    if root is None:
+        return PurePosixPath(otherwise)
+    top, full = os.path.abspath(root), Path(os.path.abspath(path))
+    if not full.is_relative_to(top):
+        raise UsageError(f"{printable(path)} is not below --root {printable(root)}")
+    return PurePosixPath(printable(full.relative_to(top).as_posix()))
+
+
 def _sources(
-    paths: Sequence[str], listed: Iterable[str], exclude: Sequence[str], follow: bool
+    paths: Sequence[str],
+    listed: Iterable[str],
+    exclude: Sequence[str],
+    follow: bool,
+    root: str | os.PathLike[str] | None,
 ) -> Iterator[Source]:
     folders = Walker(exclude, follow)
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            yield from folders.walk(path, PurePosixPath())
+            yield from folders.walk(path, _below(root, path, "."))
         elif os.path.lexists(path):
-            yield from _wanted(_source(printable(path.name), path), exclude)
+            below = _below(root, path, printable(path.name))
+            yield from _wanted(_source(str(below), path), exclude)
         elif glob.has_magic(text):
-            yield from _globbed(text, folders)
+            yield from _globbed(text, folders, root)
         else:
             raise UsageError(f"{printable(text)}: no such file or folder")
     here = Path.cwd()
     for text in listed:
         path = Path(os.path.normpath(here / text))
-        below = path.relative_to(here if path.is_relative_to(here) else path.anchor)
-        yield from _wanted(_source(printable(below.as_posix()), path), exclude)
+        usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
+        below = _below(root, path, printable(usual.as_posix()))
+        yield from _wanted(_source(str(below), path), exclude)
 
 
-def _globbed(pattern: str, folders: Walker) -> Iterator[Source]:
+def _globbed(
+    pattern: str, folders: Walker, root: str | os.PathLike[str] | None
+) -> Iterator[Source]:
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     base = Path(os.path.normpath(Path(*parts[:fixed])))
@@ -121,7 +143,7 @@ def _globbed(pattern: str, folders: Walker) -> Iterator[Source]:
         plain = Path(os.path.normpath(match))
         if not plain.is_relative_to(base):
             raise UsageError(f"{printable(pattern)} leads out of {base} by '..'; leave that out")
-        below = PurePosixPath(printable(plain.relative_to(base).as_posix()))
+        below = _below(root, plain, printable(plain.relative_to(base).as_posix()))
         is_audio = path.suffix.lower() in AUDIO_EXTENSIONS
         leaves = not Path(os.path.realpath(path)).is_relative_to(base.resolve())
         if leaves and not folders.follow and (is_audio or path.is_dir()):

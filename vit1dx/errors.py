@@ -5,7 +5,7 @@ class Vit1dxError(Exception):
     """Base of every error that vit1dx raises on purpose."""
 
 
-class UsageError(Vit1dxError):
+class UsageError(Vit1dxError, ValueError):
     """An option or an argument cannot be used as given."""
 
 
@@ -26,7 +26,21 @@ class BackendError(Vit1dxError):
 
 
 class StoreError(Vit1dxError):
-    """A feature file cannot be written, or is not one."""
+    """A feature file cannot be read or written, or is not one."""
+
+
+class ForeignFileError(StoreError):
+    """A file was not written by vit1dx."""
+
+
+class LockedError(StoreError):
+    """Another run writes the output."""
+
+
+class TrackError(StoreError, KeyError):
+    """Features hold no track of this id."""
+
+    __str__ = Exception.__str__  # KeyError shows its message as a key
 
 
 class WriteError(StoreError):

@@ -256,7 +256,7 @@ def extract_file(
             progress(float(tokens.time[-1]) - done)
             done = float(tokens.time[-1])
         track.attributes = {
-            "source": printable(path),
+            "source": printable(os.path.abspath(path)),
             "size": file.status.st_size,
             "mtime_ns": mtime_ns(file.status),
             "duration": file.duration,

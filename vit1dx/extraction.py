@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .audio.files import mtime_ns, printable
 from .batch import Limits, Progress, Summary, run
 from .collect import Source
 from .cores import usable_cores
@@ -22,11 +24,11 @@ from .estimate import (
 from .extract import Extractor
 from .header import Header, config_dict
 from .journal import recover
+from .kind import require_extendable, require_no_shard, require_replaceable
 from .lock import OutputLock
 from .output import Output, feature_files, require_folder, require_writable
 from .pool import Pool
 from .progress import reporting, stderr_console
-from .reader import require_no_shard
 from .report import run_warnings, show_plan, show_start
 from .resume import Plan, plan
 from .room import Room
@@ -73,7 +75,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not self.memory > 0:
-            raise UsageError(f"memory {self.memory} GiB; a number above 0 is accepted; inf: no limit")
+            raise UsageError(
+                f"memory {self.memory} GiB; a number above 0 is accepted; inf: no limit"
+            )
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout} s; a number above 0 is accepted")
 
@@ -96,20 +100,28 @@ def extract_all(
         precision=extractor.precision,
     )
     _require_output(options)
+    _require_not_read(options.output, sources)
     with OutputLock(options.output), StopSignals() as signals:
-        summary = Summary(options.output, len(sources))
+        summary, done = Summary(options.output, len(sources)), Plan([])
         try:
             done = _plan(sources, header, options, signals.check)
-            summary.already, summary.changed = done.already, done.changed
-            summary.gone, summary.failures = done.gone, done.failures
+            _take_over(done, summary)
             if done.todo:
                 _extract(done, extractor, header, options, pool, signals.check, summary)
             elif not done.finished:
                 _writer(header, options).close()
         except Stopped as stopped:
             summary.stopped = str(stopped)
+        summary.outdated = [key for key, _ in summary.failures if key in done.outdated]
         summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
         return summary
+
+
+def _take_over(done: Plan, summary: Summary) -> None:
+    """Say in the summary what the run found."""
+    summary.already, summary.changed = done.already, len(done.changed)
+    summary.failures, summary.unreadable = done.failures, done.unreadable
+    summary.gone, summary.others = done.gone, done.others
 
 
 def _require_output(options: Options) -> None:
@@ -119,6 +131,31 @@ def _require_output(options: Options) -> None:
         require_no_shard(options.output)
     else:
         require_folder(options.output)
+    if options.overwrite:
+        for file in feature_files(options.output):
+            require_replaceable(file)
+
+
+def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
+    """Raise `UsageError` if the output is one of the files to read, by whatever name."""
+    files = feature_files(output) or [output]
+    names = {file.name for file in files}
+    found = [file.stat() for file in files if file.exists()]
+    stamps = {(status.st_size, mtime_ns(status)) for status in found}
+    for source in sources:
+        if source.path.name in names or (source.size, source.mtime_ns) in stamps:
+            for file in files:
+                if _is_same_file(source.path, file):
+                    raise UsageError(
+                        f"{file} is among the files to read, as {printable(source.path)}; give "
+                        "another -o"
+                    )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _writer(header: Header, options: Options) -> Output:
@@ -133,18 +170,21 @@ def _plan(
     files = feature_files(options.output)
     if options.overwrite or not files:
         return Plan(list(sources))
-    try:
-        for file in files:
-            recover(file)
-    except OSError as error:
-        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     settings = {
         "model_sha256": header.weights.sha256,
         "precision": header.computes_in,
         "config": config_dict(header.config, header.request, header.dtype),
     }
     again = options.retry_failed, options.checksum
-    return plan(sources, options.output, settings, *again, check)
+    done = plan(sources, options.output, settings, *again, check)
+    if options.shard_bytes is None and (done.todo or not done.finished):
+        require_extendable(options.output)
+    try:
+        for file in files:
+            recover(file)
+    except OSError as error:
+        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
+    return done
 
 
 def _extract(

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from .errors import StoreError
-from .features import Features, Track
-from .lock import is_locked
+import h5py
+
+from .errors import StoreError, TrackError
+from .features import Features
 from .output import feature_files
 from .reader import FeatureFile
 from .tables import Row
 
-#: A file that a run is writing is tried again: for some milliseconds of each second, while a commit
-#: is applied, it is between two states.
-ATTEMPTS, PAUSE = 5, 0.05  # s
 #: Shards open at a time.
 OPEN_SHARDS = 8
 #: What shards of one folder have in common.
 SHARED = ("model_sha256", "precision", "config")
 
+_T = TypeVar("_T")
+
 
 class FeatureFolder(Features):
-    """A folder of shards, open for reading as they were when it was opened.
+    """A folder of shards, open for reading: the tracks that are there when it is first looked at.
 
-    Later shards override earlier ones. A shard is opened when it is needed, and closed when others
-    are; its tracks open it again.
+    A track in a later shard overrides one in an earlier. A shard is opened when it is needed, and
+    closed when others are; its tracks open it again.
 
     Parameters
     ----------
@@ -42,13 +42,14 @@ class FeatureFolder(Features):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._shards = feature_files(self.path)
+        self.path, self._place = Path(path), os.path.abspath(path)
+        self._shards = feature_files(Path(self._place))
         if not self._shards:
             raise StoreError(f"no feature files in {path}")
         self._open: dict[Path, FeatureFile] = {}
         self._is_closed = False
-        self._made: dict[str, Any] = {}
+        self._guard = threading.RLock()
+        self._first: FeatureFile | None = None
         try:
             first, last = (self._shard(self._shards[place]) for place in (0, -1))
         except StoreError:
@@ -79,39 +80,48 @@ class FeatureFolder(Features):
         failures: dict[str, Row] = {}
         for path in self._shards:
             shard = self._shard(path)
-            for key, row in shard.failed().items():
-                index.pop(key, None)
-                failures[key] = row
             for key, row in shard.index().items():
                 failures.pop(key, None)
                 index[key] = path, row
+            failures.update(shard.failed())  # in one shard, a failure came after the track
         return index, failures
 
     def _shard(self, path: Path) -> FeatureFile:
         """A shard, opened if it is not; the one that was not needed for longest is closed then."""
         if self._is_closed:
             raise StoreError(f"{self.path} was closed")
-        shard = self._open.pop(path) if path in self._open else _open_file(path)
+        shard = self._open.pop(path) if path in self._open else FeatureFile(path)
         self._open[path] = shard
-        self._require_kin(shard)
+        self._first = shard if self._first is None else self._first
+        strange = why_no_shard(shard, self._first)
+        if strange:
+            raise StoreError(f"{shard.path} {strange}")
         if len(self._open) > OPEN_SHARDS:
             self._open.pop(next(iter(self._open))).close()
         return shard
 
-    def _require_kin(self, shard: FeatureFile) -> None:
-        made = {key: shard.attributes.get(key) for key in SHARED}
-        self._made = self._made or made
-        if "shard" not in shard.attributes:
-            raise StoreError(f"{shard.path} was made as one file, and is no shard of {self.path}")
-        if made != self._made:
-            raise StoreError(
-                f"{shard.path} was made differently from {self._shards[0].name}, and is no shard "
-                f"of the same {self.path}"
-            )
+    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+        """See `Features`."""
+        with self._guard:
+            if not self.has(track_id):
+                raise TrackError(
+                    f"no track {track_id!r} in {self.path}; iterating gives those it has"
+                )
+            return self._shard(self._tables[0][track_id][0]).read(track_id, take)
 
-    def __getitem__(self, track_id: str) -> Track:
-        path, _ = self._tables[0][track_id]
-        return Track(track_id, lambda: self._shard(path).group(track_id))
+    def has(self, track_id: str) -> bool:
+        """See `Features`."""
+        return track_id in self._tables[0]
+
+    def files(self, track_ids: Iterable[str]) -> dict[str, str]:
+        """See `Features`."""
+        homes: dict[Path, list[str]] = {}
+        for track_id in track_ids:
+            homes.setdefault(self._tables[0][track_id][0], []).append(track_id)
+        found: dict[str, str] = {}
+        for path, ids in homes.items():
+            found.update(self._shard(path).files(ids))
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._tables[0]))
@@ -134,15 +144,17 @@ def open_features(path: str | os.PathLike[str]) -> Features:
     ...     for track in features.values():
     ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
     """
-    return FeatureFolder(path) if os.path.isdir(path) else _open_file(Path(path))
+    return FeatureFolder(path) if os.path.isdir(path) else FeatureFile(path)
 
 
-def _open_file(path: Path) -> FeatureFile:
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return FeatureFile(path)
-        except StoreError:
-            if not is_locked(path):
-                raise
-            time.sleep(PAUSE)
-    return FeatureFile(path)
+def why_no_shard(file: FeatureFile, first: FeatureFile) -> str:
+    """Why a feature file is no shard of the folder that begins with `first`; empty if it is."""
+    if "shard" not in file.attributes:
+        return "was made as one file, and is no shard of this folder"
+    if _made(file.attributes) != _made(first.attributes):
+        return f"was made differently from {first.path.name}, and is no shard of the same folder"
+    return ""
+
+
+def _made(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: attributes.get(key) for key in SHARED}

@@ -18,6 +18,7 @@ from .axes import add_scale
 from .backend import BackendInfo
 from .config import Config
 from .journal import sync_folder
+from .place import beside, resolved
 from .request import Request
 from .tables import FAILURES, INDEX, create_table
 from .weights import WeightsInfo
@@ -94,7 +95,7 @@ def config_dict(config: Config, request: Request, dtype: str) -> dict[str, Any]:
 def create(path: Path, attributes: Mapping[str, Any]) -> None:
     """Make an empty feature file, at once; `attributes` are its root's."""
     config = json.loads(attributes["config"])
-    new = path.with_name(f"{path.name}.new")
+    new = beside(path, ".new")
     try:
         with h5py.File(new, "w", libver=VERSIONS) as file:
             file.attrs.update(attributes)
@@ -111,8 +112,8 @@ def create(path: Path, attributes: Mapping[str, Any]) -> None:
 
 
 def move_into_place(new: Path, path: Path) -> None:
-    """Give a file that is whole its name, lastingly."""
+    """Give a file that is whole its name, lastingly; a link to it stays one."""
     with new.open("rb+") as file:
         os.fsync(file.fileno())
-    os.replace(new, path)
-    sync_folder(path.parent)
+    os.replace(new, resolved(path))
+    sync_folder(new.parent)

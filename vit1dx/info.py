@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import StoreError
 from .features import Features
 from .folder import open_features
 from .output import feature_files
@@ -33,7 +33,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(path)
     if not (path.is_file() or path.is_dir()):
-        raise UsageError(f"no file at {path}")
+        raise StoreError(f"no file at {path}")
     files = feature_files(path)
     kind, values = _weights(path) if path.suffix in SUFFIXES else _features(path)
     size = sum(file.stat().st_size for file in files)

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .place import beside
+
 #: Length of HDF5's superblock (version 2).
 SUPERBLOCK = 48
 
@@ -96,8 +98,8 @@ class Journal:
 
 
 def journal_path(path: Path) -> Path:
-    """Where the journal of a file is."""
-    return path.with_name(path.name + ".journal")
+    """Where the journal of a file is: beside it, not beside a link to it."""
+    return beside(path, ".journal")
 
 
 def read_journal(path: Path) -> Journal | None:

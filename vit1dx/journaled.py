@@ -8,7 +8,9 @@ syncs it, and only then applies them.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .errors import StoreError
 from .journal import SUPERBLOCK, Disk, Journal, apply, journal_path, read_journal, sync_folder
@@ -30,13 +32,13 @@ class JournaledFile:
         An HDF5 file, recovered if it is to be written.
     writable : bool
     disk : Disk
-    damaged : bool
-        Take a file that was cut too; what is missing reads as zeros.
 
     Attributes
     ----------
+    opened_at : tuple
+        The `state` when it was opened.
     cut : str
-        Of a file that was cut, how; otherwise empty.
+        Of a file that was cut, how, and what is missing reads as zeros; otherwise empty.
     error : OSError or None
         What went wrong.
     held_bytes : int
@@ -45,43 +47,68 @@ class JournaledFile:
     Raises
     ------
     StoreError
-        If the file is not HDF5 as vit1dx writes it, or was cut.
+        If the file is to be written, and was cut, or is not HDF5 as vit1dx writes it.
     """
 
-    def __init__(
-        self, path: Path, writable: bool, disk: Disk | None = None, damaged: bool = False
-    ) -> None:
+    def __init__(self, path: Path, writable: bool, disk: Disk | None = None) -> None:
         self.path = path
         self.error: OSError | None = None
         self.cut = ""
         self._abandoned = False
         self._disk = disk or Disk()
-        journal = None if writable else read_journal(path)
-        self._file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         self._journal = -1
-        self._pages = {
-            at: bytearray(page) for at, page in (journal.pages if journal else {}).items()
-        }
-        self._superblock = os.pread(self._file, SUPERBLOCK, 0)
-        self._committed = journal.end if journal else self._stored_end(damaged)
+        self._journal_path = journal_path(path)
+        self._file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        try:
+            # Before the journal is read: a commit meanwhile is noticed, if only afterwards.
+            self.opened_at = self.state()
+            self._superblock = os.pread(self._file, SUPERBLOCK, 0)
+            journal = None if writable else read_journal(path)
+            self._pages = {
+                at: bytearray(page) for at, page in (journal.pages if journal else {}).items()
+            }
+            self._committed = journal.end if journal else self._stored_end()
+            if writable:
+                self._require_whole()
+                self._make_journal()
+        except BaseException:
+            self.close()
+            raise
         self._end, self._at = self._committed, 0
 
-    def _stored_end(self, damaged: bool) -> int:
+    def _stored_end(self) -> int:
         """The end by the superblock; what lies behind was appended and never committed."""
         size = os.fstat(self._file).st_size
+        if not self.has_commits:
+            return size
         end = int.from_bytes(self._superblock[END_AT : END_AT + 8], "little")
-        if not self._superblock.startswith(SIGNATURE):
-            os.close(self._file)
-            raise StoreError(f"{self.path} is no feature file; --overwrite replaces it")
         if size < end:
             self.cut = f"was cut, from {end} bytes to {size}"
-            if not damaged:
-                os.close(self._file)
-                raise StoreError(
-                    f"{self.path} {self.cut}; 'vit1dx repair' keeps what is sound, --overwrite "
-                    "replaces it"
-                )
         return end
+
+    @property
+    def has_commits(self) -> bool:
+        """Whether the file is as vit1dx writes it; other programs write other superblocks."""
+        return self._superblock.startswith(SIGNATURE)
+
+    def _require_whole(self) -> None:
+        if self.cut:
+            raise StoreError(f"{self.path} {self.cut}")
+        if not self.has_commits:
+            raise StoreError(f"{self.path} is not HDF5 as vit1dx writes it")
+
+    def state(self) -> tuple[Any, ...]:
+        """What tells the file from how it is after a commit, or any other change.
+
+        While a run writes the file there is a journal, which each commit changes; between commits
+        the file grows where no reader looks.
+        """
+        status = os.fstat(self._file)
+        superblock = os.pread(self._file, SUPERBLOCK, 0)
+        if self._is_in_place():
+            with suppress(FileNotFoundError):
+                status = os.stat(self._journal_path)
+        return superblock, status.st_ino, status.st_size, status.st_mtime_ns
 
     @property
     def held_bytes(self) -> int:
@@ -183,18 +210,21 @@ class JournaledFile:
         self._pages, self._committed = {}, self._end
 
     def _require_in_place(self) -> None:
-        try:
-            there = os.path.samestat(os.stat(self.path), os.fstat(self._file))
-        except FileNotFoundError:
-            there = False
-        if not there:
+        if not self._is_in_place():
             raise OSError("it was removed, or another file put in its place, while it was written")
 
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def _make_journal(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._journal = os.open(self._journal_path, flags, 0o666)
+        sync_folder(self._journal_path.parent)
+
     def _write_journal(self, journal: Journal) -> None:
-        if self._journal < 0:
-            name = journal_path(self.path)
-            self._journal = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-            sync_folder(self.path.parent)
         at = 0
         for part in journal.parts():
             self._disk.write(self._journal, part, at)
@@ -206,12 +236,14 @@ class JournaledFile:
         self._abandoned = True
 
     def close(self) -> None:
-        """Close the file, and remove a journal that is of no more use."""
+        """Close the file, and remove a journal that is of no more use; once more is no harm."""
         if self._journal >= 0:
             os.close(self._journal)
             if self.error is None:
-                journal_path(self.path).unlink(missing_ok=True)
-        os.close(self._file)
+                self._journal_path.unlink(missing_ok=True)
+        if self._file >= 0:
+            os.close(self._file)
+        self._journal = self._file = -1
 
     def _fail(self, error: OSError) -> None:
         self.error = self.error or error

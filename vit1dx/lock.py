@@ -9,12 +9,17 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreError
+from .errors import LockedError, StoreError
+from .mounts import locks_reach_other_hosts
+from .place import beside, resolved
 
 
 def lock_path(output: Path) -> Path:
-    """Where the lock of a feature file, or a folder of shards, is while a run writes it."""
-    return output / "lock" if output.is_dir() else output.with_name(output.name + ".lock")
+    """Where the lock of a feature file, or a folder of shards, is while a run writes it.
+
+    By whatever links an output is named, it has one lock.
+    """
+    return resolved(output) / "lock" if output.is_dir() else beside(output, ".lock")
 
 
 def is_locked(file: Path) -> bool:
@@ -25,8 +30,9 @@ def is_locked(file: Path) -> bool:
 class OutputLock:
     """Keeps a second run off an output, as long as it is open; a context manager.
 
-    The kernel's lock on the file (flock) decides on one machine, and ends with its process. Between
-    machines (NFS), or where there is no such lock, the words in the file decide.
+    The kernel's lock on the file (flock) ends with its process. It decides on one machine, by
+    whatever names that goes (containers), and between machines where the file system passes it on.
+    Otherwise the words in the file decide: process, host, and which start of which machine.
 
     Parameters
     ----------
@@ -36,18 +42,20 @@ class OutputLock:
 
     Raises
     ------
+    LockedError
+        If another run holds it, naming process and host.
     StoreError
-        If another run holds it, naming process and host, or it cannot be made.
+        If it cannot be made.
     """
 
     def __init__(self, output: Path) -> None:
         self.path = lock_path(output)
-        self._output = output
+        self._output = resolved(output)
         self._file = self._open()
         try:
             self._take()
         except BaseException:
-            os.close(self._file)
+            self._release()
             raise
 
     def _open(self) -> int:
@@ -61,15 +69,20 @@ class OutputLock:
             locks = self._lock()
             if self._in_place():
                 break
-            os.close(self._file)  # its holder took it away meanwhile
+            self._release()  # its holder took it away meanwhile
             self._file = self._open()
         holder = _parse(os.pread(self._file, 4096, 0))
-        # With the kernel's lock in hand, whoever wrote the file on this host is dead.
-        if holder and (not _is_here(holder) or (not locks and _is_alive(holder))):
-            raise self._refusal(holder)
+        if holder and not (self._is_dead(holder) if locks else _has_died_here(holder)):
+            raise self._refusal(holder, f"; if it is gone, remove {self.path}")
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, json.dumps(_myself()).encode(), 0)
         os.fsync(self._file)
+
+    def _is_dead(self, holder: dict[str, Any]) -> bool:
+        """Whether the kernel's lock, which is in hand, proves that its last holder is dead."""
+        boot = _boot()
+        same_machine = _is_here(holder) or (boot is not None and holder.get("boot") == boot)
+        return same_machine or locks_reach_other_hosts(self.path)
 
     def _lock(self) -> bool:
         """Whether the kernel's lock was had; False where the file system has none."""
@@ -87,16 +100,21 @@ class OutputLock:
         except FileNotFoundError:
             return False
 
-    def _refusal(self, holder: dict[str, Any]) -> StoreError:
+    def _refusal(self, holder: dict[str, Any], hint: str = "") -> LockedError:
         who = "process {} on {}".format(holder.get("pid", "?"), holder.get("host", "?"))
-        hint = "" if not holder or _is_here(holder) else f"; if it is gone, remove {self.path}"
-        return StoreError(f"{self._output} is being written by another run, {who}{hint}")
+        hint = "" if _is_here(holder) else hint
+        return LockedError(f"{self._output} is being written by another run, {who}{hint}")
 
     def close(self) -> None:
         """Give the output free."""
         if self._in_place():
             self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        self._release()
+
+    def _release(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def __enter__(self) -> OutputLock:
         return self
@@ -120,6 +138,11 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 def _is_here(holder: dict[str, Any]) -> bool:
     return holder.get("host") == socket.gethostname()
+
+
+def _has_died_here(holder: dict[str, Any]) -> bool:
+    """Whether it was a process of this host, and does not run any more."""
+    return _is_here(holder) and not _is_alive(holder)
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:

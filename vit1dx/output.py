@@ -1,7 +1,7 @@
 """Where a run writes: one feature file, or a folder of shards, each a feature file in itself.
 
 Shards are filled one after another. A later one has the last word: a track done again lies in a
-later shard than the old one, and so does the failure of a file that gave a track before.
+later shard than the old one. A failure overrides no track.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from .errors import StoreError, UsageError, WriteError
+from .place import resolved
 from .request import parse_bytes
 from .track import TrackWriter
 
+#: What the name of a feature file ends in.
+SUFFIXES = (".h5", ".hdf5")
 #: Most bytes of a shard, unless another size is asked for.
 SHARD_SIZE = "16GiB"
 
@@ -59,7 +62,10 @@ class Output(ABC):
 
     @abstractmethod
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
-        """Record that a file gave no track, and why; returns the reason as it is recorded."""
+        """Record that a file failed, and why; returns the reason as it is recorded.
+
+        A track made of the file as it was before is kept.
+        """
 
     @abstractmethod
     def commit_if_due(self) -> None:
@@ -99,10 +105,16 @@ def shard_limit(output: str, size: str | None) -> int | None:
     Raises
     ------
     UsageError
-        If a size is given that cannot be read, or is not for a folder.
+        If the output is neither a folder nor named as a feature file; or if a size is given that
+        cannot be read, or is not for a folder.
     """
     if output.endswith("/") or Path(output).is_dir():
         return parse_bytes(size or SHARD_SIZE)
+    if Path(output).suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"-o {output}: what is written is HDF5; give a name that ends in "
+            f"{' or '.join(SUFFIXES)}, or in '/' for a folder"
+        )
     if size is not None:
         raise UsageError(
             f"--shard-size {size} with one file, {output}; leave it out, or end -o in '/' for a "
@@ -130,30 +142,38 @@ def feature_files(output: Path) -> list[Path]:
 
 
 def require_writable(path: Path) -> None:
-    """Raise `StoreError` unless a feature file can be made, or gone on with, at `path`."""
+    """Raise `StoreError` unless a file may be written at `path`, or where it leads."""
     if path.is_dir():
-        raise StoreError(f"{path} is a folder; the name of a file is needed")
+        raise UsageError(f"{path} is a folder; the name of a file is needed")
     _require_home(path)
     if path.exists() and not os.access(path, os.W_OK):
         raise StoreError(f"no permission to write {path}")
 
 
 def require_folder(path: Path) -> None:
-    """Have a folder for shards at `path`; raise `StoreError` unless they can be written there."""
+    """Have a folder for shards at `path`.
+
+    Raises
+    ------
+    UsageError
+        If it is a file, or holds other things.
+    StoreError
+        If shards cannot be written there.
+    """
     if path.is_file():
-        raise StoreError(
+        raise UsageError(
             f"{path} was made as one file and cannot be gone on with as a folder; leave out the "
             "'/', or give another -o"
         )
     if not path.is_dir():
         _require_home(path)
         try:
-            path.mkdir()
+            resolved(path).mkdir()
         except OSError as error:
             raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
     foreign = sorted(name for name in os.listdir(path) if not _is_ours(name))
     if foreign:
-        raise StoreError(
+        raise UsageError(
             f"{path} holds other things than shards of features, such as {foreign[0]}; give a "
             "folder for features alone"
         )
@@ -162,10 +182,13 @@ def require_folder(path: Path) -> None:
 
 
 def _require_home(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise StoreError(f"no folder {path.parent} to write {path.name} into")
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"no permission to write into {path.parent}")
+    real = resolved(path)
+    if real.is_symlink():
+        raise StoreError(f"{path} is a symbolic link that leads to itself")
+    if not real.parent.is_dir():
+        raise StoreError(f"no folder {real.parent} to write {real.name} into")
+    if not os.access(real.parent, os.W_OK):
+        raise StoreError(f"no permission to write into {real.parent}")
 
 
 def _is_ours(name: str) -> bool:

@@ -26,7 +26,8 @@ def show_plan(console: Console, plan: Plan) -> None:
     """Say what of a run the output holds already."""
     if plan.already or plan.changed or plan.failures:
         console.print(
-            f"going on: {plan.already} files are in the output, {plan.changed} have changed since, "
+            f"going on: {plan.already} files are in the output, {len(plan.changed)} have changed "
+            "since, "
             f"{len(plan.failures)} failed before",
             soft_wrap=True,
         )
@@ -87,9 +88,7 @@ def print_summary(summary: Summary) -> None:
     if summary.warnings:
         counts = ", ".join(f"{code} {n}" for code, n in summary.warning_counts.items())
         console.print(f"{len(summary.warnings)} warnings: {counts}", soft_wrap=True)
-    if summary.gone:
-        few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
-        line = f"{len(summary.gone)} tracks of the output have no file here any more: {few}"
+    for line in _kept(summary):
         console.print(escape(line), soft_wrap=True)
     already = f", {summary.already} done before" if summary.already else ""
     line = (
@@ -100,6 +99,32 @@ def print_summary(summary: Summary) -> None:
     if summary.stopped:
         line = f"{summary.stopped}: {line}; the same command goes on from there"
     console.print(escape(line), soft_wrap=True)
+
+
+def _kept(summary: Summary) -> Iterator[str]:
+    """Lines on tracks that are in the output, and were not compared with a file, or not done."""
+    for track_id, reason in summary.unreadable[:SHOWN_FAILURES]:
+        yield f"not read, its track is kept: {track_id}: {reason}"
+    if summary.outdated:
+        yield (
+            f"{_tracks(summary.outdated)} kept of files that failed after they changed: "
+            f"{_few(summary.outdated)}"
+        )
+    if summary.gone:
+        yield (
+            f"{_tracks(summary.gone)} kept of files that are no longer where they were read "
+            f"from: {_few(summary.gone)}"
+        )
+    if summary.others:
+        yield f"the output has {summary.others} other tracks, of files that are not of this run"
+
+
+def _tracks(ids: Sequence[str]) -> str:
+    return "1 track" if len(ids) == 1 else f"{len(ids)} tracks"
+
+
+def _few(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
 
 
 def print_report(report: Report, repaired: bool = False) -> None:

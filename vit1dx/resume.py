@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .collect import Source
-from .errors import AudioError, StoreError
+from .errors import AudioError, UsageError
 from .features import Features
 from .folder import open_features
 from .tables import Row
 from .worker import file_sha256
+
+#: Tracks of other files whose own are looked for: it takes a look at the track, and at the disk.
+LOOKED_FOR = 1000
+
+_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
 @dataclass
@@ -25,21 +32,30 @@ class Plan:
     todo : list of Source
     already : int
         Files whose tracks are in the output.
-    changed : int
+    changed : list of str
         Files of `todo` that are not as they were when their tracks were made.
     failures : list of (id, reason)
-        Files that failed before, and are as they were.
+        Files that failed before, and are as they were then.
+    outdated : set of str
+        Tracks made of files as they were before: those of `changed`, and of some in `failures`.
+    unreadable : list of (id, reason)
+        Files that cannot be compared with their tracks, which are kept.
     gone : list of str
-        Tracks in the output whose files are not among the sources.
+        Tracks in the output whose files are no longer where they were read from.
+    others : int
+        Tracks in the output whose files are not among the sources, and not known to be gone.
     finished : bool
         Whether the run that wrote the output last came to its end.
     """
 
     todo: list[Source]
     already: int = 0
-    changed: int = 0
+    changed: list[str] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    outdated: set[str] = field(default_factory=set)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
+    others: int = 0
     finished: bool = False
 
 
@@ -70,41 +86,97 @@ def plan(
     Raises
     ------
     StoreError
-        If the output is no feature file, or was made with other settings.
+        If the output is no feature file.
+    UsageError
+        If it was made with other settings.
     """
     with open_features(output) as features:
         require_same(output, features, settings)
-        index, failures = features.index(), features.failed()
-        finished = bool(features.attributes["finished"])
-    gone = sorted(set(index).difference(source.id for source in sources))
-    result = Plan([], gone=gone, finished=finished)
-    for source in sources:
-        check()
-        if source.id in index:
-            if _same(source, index[source.id], checksum):
-                result.already += 1
-                continue
-            result.changed += 1
-        elif source.id in failures and not retry_failed:
-            row = failures[source.id]
-            if (row["size"], row["mtime_ns"]) == (source.size, source.mtime_ns):
-                result.failures.append((source.id, row["reason"]))
-                continue
-        result.todo.append(source)
+        result = Plan([], finished=bool(features.attributes["finished"]))
+        _Comparison(features, result, retry_failed, checksum).run(sources, check)
     return result
 
 
-def _same(source: Source, row: Row, checksum: bool) -> bool:
-    if checksum and row["sha256"]:
-        try:
+class _Comparison:
+    """Finds out, source by source, what there is to do."""
+
+    def __init__(self, features: Features, plan: Plan, retry_failed: bool, checksum: bool) -> None:
+        self._features, self._plan = features, plan
+        self._index, self._failures = features.index(), features.failed()
+        self._retry_failed, self._checksum = retry_failed, checksum
+
+    def run(self, sources: Sequence[Source], check: Callable[[], None]) -> None:
+        for source in sources:
+            check()
+            try:
+                self._compare(source)
+            except (FileNotFoundError, NotADirectoryError):
+                self._plan.gone.append(source.id)
+            except (AudioError, OSError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                self._plan.unreadable.append((source.id, reason))
+        others = sorted(set(self._index).difference(source.id for source in sources))
+        gone = _gone(self._features, others[:LOOKED_FOR])
+        self._plan.gone = sorted(self._plan.gone + gone)
+        self._plan.others = len(others) - len(gone)
+
+    def _compare(self, source: Source) -> None:
+        """Sort a source in; raise if it has a track, and cannot be compared with it."""
+        row = self._index.get(source.id)
+        if row is not None:
+            if self._is_same(source, row):
+                self._plan.already += 1
+                return
+            self._plan.outdated.add(source.id)
+        failure = self._failures.get(source.id)
+        if failure and not self._retry_failed and _stamp(source) == _stamp_of(failure):
+            self._plan.failures.append((source.id, failure["reason"]))
+            return
+        if row is not None:
+            self._plan.changed.append(source.id)
+        self._plan.todo.append(source)
+
+    def _is_same(self, source: Source, row: Row) -> bool:
+        if source.problem is not None:
+            raise AudioError(source.problem)
+        source.path.stat()
+        if self._checksum and row["sha256"] and source.size:
             return bool(file_sha256(source.path) == row["sha256"])
-        except (AudioError, OSError):
-            return False
-    return (row["size"], row["mtime_ns"]) == (source.size, source.mtime_ns)
+        return _stamp(source) == _stamp_of(row)
+
+
+def _stamp(source: Source) -> tuple[int, int]:
+    return source.size, source.mtime_ns
+
+
+def _stamp_of(row: Row) -> tuple[int, int]:
+    return row["size"], row["mtime_ns"]
+
+
+def _gone(features: Features, track_ids: Sequence[str]) -> list[str]:
+    """Those of some tracks whose files are no longer where they were read from."""
+    return [key for key, file in features.files(track_ids).items() if _is_gone(file)]
+
+
+def _is_gone(file: str) -> bool:
+    for path in (file, _unprintable(file)):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError):  # it may be there, out of reach
+            pass
+        return False
+    return True
+
+
+def _unprintable(text: str) -> bytes:
+    r"""The path that is shown as this text, if its ``\xff`` are bytes that are not UTF-8."""
+    return _BYTE.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
 
 
 def require_same(output: Path, features: Features, settings: Mapping[str, Any]) -> None:
-    """Raise `StoreError`, with the difference, unless a file was made with these settings.
+    """Raise `UsageError`, with the difference, unless a file was made with these settings.
 
     Parameters
     ----------
@@ -121,9 +193,9 @@ def require_same(output: Path, features: Features, settings: Mapping[str, Any]) 
         if theirs.get(key) != ours.get(key)
     ]
     if differences:
-        raise StoreError(
-            f"{output} was made differently: {'; '.join(differences)}; give another -o, or "
-            "--overwrite to replace it"
+        raise UsageError(
+            f"{output} was made differently: {'; '.join(differences)}; give another -o, or the "
+            "options that it was made with"
         )
 
 

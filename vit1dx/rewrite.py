@@ -12,6 +12,7 @@ from .arrays import Array
 from .buffer import HELD_BYTES, TrackEnd
 from .header import create, move_into_place
 from .journal import journal_path
+from .place import beside
 from .reader import FeatureFile
 from .store import FeatureWriter
 from .tables import Row
@@ -22,14 +23,15 @@ def rewrite(path: Path, tracks: Sequence[str], failures: Mapping[str, Row], fini
 
     For whoever holds the output's lock. What the tracks hold is copied a piece at a time.
     """
-    new = path.with_name(f"{path.name}.new")
+    new = beside(path, ".new")
     try:
         with FeatureFile(path, damaged=True) as features:
-            create(new, features.root.attrs)
+            root = features.committed.current()
+            create(new, root.attrs)
             with FeatureWriter(new) as writer:
                 writer.finished = finished
                 for track_id in tracks:
-                    _copy(features.root["tracks"][track_id], writer, track_id)
+                    _copy(root["tracks"][track_id], writer, track_id)
                     writer.commit_if_due()
                 for track_id, row in failures.items():
                     writer.failures.put(track_id, **row)

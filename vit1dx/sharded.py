@@ -17,6 +17,7 @@ import h5py
 from .errors import StoreError, WriteError
 from .header import Header
 from .journal import journal_path
+from .kind import require_replaceable, why_not_extended
 from .output import Output, feature_files, shard_number, shard_path
 from .store import FeatureWriter
 from .track import TrackWriter
@@ -90,7 +91,7 @@ class FolderWriter(Output):
         shards = feature_files(folder)
         if overwrite:
             _remove(shards)
-        number = shard_number(shards[-1]) if shards and not overwrite else 0
+        number = 0 if overwrite or not shards else _number_to_go_on_with(shards[-1])
         self._current = Shard(shard_path(folder, number), header)
         self._open = [self._current]
 
@@ -104,7 +105,7 @@ class FolderWriter(Output):
         return self._current.begin(track_id, size)
 
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
-        """See `Output`; a track in an earlier shard is overridden by this."""
+        """See `Output`."""
         for shard in self._open:
             shard.drop(track_id)
         self._make_room(len(reason))
@@ -148,8 +149,15 @@ class FolderWriter(Output):
         self._open.append(self._current)
 
 
+def _number_to_go_on_with(last: Path) -> int:
+    """That of the last shard, or where it cannot be extended, of the next."""
+    return shard_number(last) + bool(why_not_extended(last))
+
+
 def _remove(shards: list[Path]) -> None:
     """The last one first, so that what a kill leaves is what an earlier run left."""
+    for path in shards:
+        require_replaceable(path)
     for path in reversed(shards):
         try:
             path.unlink()

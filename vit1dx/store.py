@@ -18,10 +18,11 @@ import h5py
 import numpy as np
 
 from .buffer import TrackBuffer
-from .errors import AudioError, StoreError, UsageError, WriteError
+from .errors import AudioError, StoreError, WriteError
 from .header import VERSIONS, Header, create
 from .journal import recover
 from .journaled import JournaledFile
+from .kind import require_extendable, require_replaceable
 from .output import Output, require_writable
 from .request import Request
 from .stored_text import storable, warning_codes
@@ -46,7 +47,7 @@ class FeatureWriter(Output):
     Attributes
     ----------
     index, failures : Table
-        The tracks, and the files that gave none, with what is known of their files.
+        The tracks, and the files that failed, with what is known of their files.
 
     Raises
     ------
@@ -59,31 +60,36 @@ class FeatureWriter(Output):
     ) -> None:
         self.path = Path(path)
         require_writable(self.path)
+        is_made = header is not None and (overwrite or not self.path.exists())
+        require_replaceable(self.path) if is_made else require_extendable(self.path)
         try:
             recover(self.path)
-            if header and (overwrite or not self.path.exists()):
+            if header and is_made:
                 create(self.path, header.attributes())
             self._raw = JournaledFile(self.path, writable=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        self._file: Any = None
         try:
             self._file = h5py.File(self._raw, "r+", libver=VERSIONS)
-            self.index = Table(self._file["index"], INDEX)
-            self.failures = Table(self._file["failures"], FAILURES)
-            self._tracks = self._file["tracks"]
-            asked = json.loads(self._file.attrs["config"])["request"]
-            self._request = Request(tuple(asked["layers"]), asked["attention"])
-            self._dtype: str = asked["dtype"]
-        except (OSError, KeyError, ValueError, UsageError) as error:
-            self._raw.close()
+            self._open_tables()
+        except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+            self.abandon()
             raise StoreError(
-                f"{self.path} is no feature file ({error}); give another -o, or --overwrite to "
-                "replace it"
+                f"{self.path} is damaged ({error}); 'vit1dx repair' keeps what is sound"
             ) from None
         self._waits = False
         self._next_commit = time.monotonic() + COMMIT_SECONDS
         if self._file.attrs["finished"]:
             self._file.attrs["finished"] = np.int8(0)
+
+    def _open_tables(self) -> None:
+        self.index = Table(self._file["index"], INDEX)
+        self.failures = Table(self._file["failures"], FAILURES)
+        self._tracks = self._file["tracks"]
+        asked = json.loads(self._file.attrs["config"])["request"]
+        self._request = Request(tuple(asked["layers"]), asked["attention"])
+        self._dtype: str = asked["dtype"]
 
     @contextmanager
     def track(self, track_id: str) -> Iterator[TrackBuffer]:
@@ -106,10 +112,6 @@ class FeatureWriter(Output):
         """See `Output`."""
         reason = storable(reason)
         self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
-        if track_id in self.index:  # it was made of what the file held before
-            with self.writing():
-                del self._tracks[track_id]
-            self.index.remove(track_id)
         self._waits = True
         return reason
 
@@ -187,8 +189,9 @@ class FeatureWriter(Output):
     def abandon(self) -> None:
         """See `Output`."""
         self._raw.abandon()
-        with suppress(Exception):  # HDF5 cannot know that what it writes goes nowhere
-            self._file.close()
+        if self._file is not None:
+            with suppress(Exception):  # HDF5 cannot know that what it writes goes nowhere
+                self._file.close()
         self._raw.close()
 
     def require_place(self, track_id: str) -> None:

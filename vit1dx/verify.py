@@ -8,10 +8,12 @@ from pathlib import Path
 
 from .checks import Report, check_file
 from .errors import StoreError
+from .folder import why_no_shard
 from .journal import recover
+from .kind import require_no_shard
 from .lock import OutputLock
 from .output import feature_files
-from .reader import require_no_shard
+from .reader import FeatureFile
 from .rewrite import rewrite
 
 
@@ -40,10 +42,11 @@ def repair(path: str | os.PathLike[str]) -> Report:
     path = Path(path)
     require_no_shard(path)
     with OutputLock(path):
+        reports = _check(path)
         try:
-            for file in feature_files(path):
-                recover(file)
-            reports = _check(path)
+            for report in reports:
+                if report.opened:
+                    recover(report.path)
             # In order, so that a kill never leaves what nothing overrides any more.
             for report in reports:
                 _rewrite(report)
@@ -59,7 +62,8 @@ def _rewrite(report: Report) -> None:
         finished = report.finished and not report.problems
         rewrite(report.path, report.sound, report.failures, finished)
     else:
-        report.problems.append(("", "is as it was; remove it for 'extract' to do its tracks again"))
+        words = "is as it was; without it in the folder, 'extract' does again what is missing"
+        report.problems.append(("", words))
 
 
 def _check(path: Path) -> list[Report]:
@@ -67,17 +71,35 @@ def _check(path: Path) -> list[Report]:
     if not path.is_dir():
         return [check_file(path)]
     reports: list[Report] = []
-    overridden: set[str] = set()
+    tracks: set[str] = set()
+    failures: set[str] = set()
+    strange = _strange(feature_files(path))
     for shard in reversed(feature_files(path)):
-        try:
-            report = check_file(shard, overridden)
-        except StoreError as error:
-            report = Report(shard, problems=[("", str(error))], opened=False)
-        overridden.update(report.sound, report.failures, (key for key, _ in report.problems))
+        if shard in strange:
+            report = Report(shard, problems=[("", strange[shard])], opened=False)
+        else:
+            report = check_file(shard, tracks, failures)
+        tracks.update(report.sound)
+        failures.update(report.failures)
         reports.insert(0, report)
     if not reports:
         raise StoreError(f"no feature files in {path}")
     return reports
+
+
+def _strange(shards: Sequence[Path]) -> dict[Path, str]:
+    """Files that cannot be read as shards of one folder, each with why."""
+    found, first = {}, None
+    for shard in shards:
+        try:
+            with FeatureFile(shard, damaged=True) as features:
+                first = features if first is None else first
+                reason = why_no_shard(features, first)
+        except StoreError as error:
+            reason = str(error)
+        if reason:
+            found[shard] = reason
+    return found
 
 
 def _in_all(path: Path, reports: Sequence[Report]) -> Report:
