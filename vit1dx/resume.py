@@ -65,7 +65,7 @@ def plan(
     checksum : bool
         Compare contents, where the output knows them, instead of sizes and times.
     check : callable
-        Called between files.
+        Called between files, and many times a second while one is hashed.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def plan(
     for source in sources:
         check()
         if source.id in index:
-            if _same(source, index[source.id], checksum):
+            if _same(source, index[source.id], checksum, check):
                 result.already += 1
                 continue
             result.changed += 1
@@ -94,10 +94,10 @@ def plan(
     return result
 
 
-def _same(source: Source, row: Row, checksum: bool) -> bool:
+def _same(source: Source, row: Row, checksum: bool, check: Callable[[], None]) -> bool:
     if checksum and row["sha256"]:
         try:
-            return bool(file_sha256(source.path) == row["sha256"])
+            return bool(file_sha256(source.path, check) == row["sha256"])
         except (AudioError, OSError):
             return False
     return (row["size"], row["mtime_ns"]) == (source.size, source.mtime_ns)

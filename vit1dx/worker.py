@@ -11,7 +11,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,6 +24,9 @@ from .arrays import Array
 from .buffer import Parts, TrackBuffer, TrackEnd
 from .channel import Channel, ChannelClosed, Message
 from .errors import AudioError, Vit1dxError
+
+#: Seconds between two signs of life while a file is hashed.
+PROGRESS_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -88,20 +92,31 @@ def _probe(path: str) -> float | None:
 def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
     from .extract import extract_file
 
+    def progress(seconds: float = 0.0) -> None:
+        channel.send({"event": "progress", "seconds": seconds})
+
     path = Path(job["path"])
-    digest = file_sha256(path) if job["checksum"] else ""
+    digest = file_sha256(path, _seldom(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
     track = TrackBuffer(sink, dtype)
-    extracted = extract_file(
-        extractor,
-        path,
-        track,
-        lambda seconds: channel.send({"event": "progress", "seconds": seconds}),
-    )
+    extracted = extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
     sink.warnings = extracted.warnings
     track.finish()
+
+
+def _seldom(call: Callable[[], None]) -> Callable[[], None]:
+    """A function that makes a call once in `PROGRESS_SECONDS` at most."""
+    last = time.monotonic()
+
+    def now_and_then() -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            call()
+
+    return now_and_then
 
 
 class _ChannelSink:
@@ -144,8 +159,8 @@ def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
     return parts
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes.
+def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second.
 
     Raises
     ------
@@ -159,6 +174,7 @@ def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            check()
     return digest.hexdigest()
 
 
