@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import time
@@ -14,7 +15,6 @@ import numpy as np
 
 import vit1dx.audio
 import vit1dx.extract
-import vit1dx.worker
 from vit1dx.arrays import Array
 from vit1dx.audio import AudioFile
 from vit1dx.extract import Extractor
@@ -36,7 +36,7 @@ def make(**arguments: Any) -> Extractor:
 
 def make_with_slow_hashes(**arguments: Any) -> Extractor:
     """Called in a worker, by name: a mebibyte takes a fifth of a second to hash."""
-    setattr(vit1dx.worker.hashlib, "sha256", _SlowHash)  # noqa: B010
+    setattr(hashlib, "sha256", _SlowHash)  # noqa: B010
     return Extractor(**arguments)
 
 

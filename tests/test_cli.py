@@ -224,7 +224,9 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "no/f.h5"], 2, "no folder no"),
         ([".", "-o", "."], 2, "holds other things than shards"),
         (["empty", "-o", "f.h5"], 3, "no audio files found"),
-        (["empty/*.wav", "-o", "f.h5"], 3, "no audio files found"),
+        (["empty/*.wav", "-o", "f.h5"], 2, "empty/*.wav: no such file, and no match"),
+        (["a", "Song [id].wav", "-o", "f.h5"], 2, "Song [id].wav: no such file"),
+        (["", "-o", "f.h5"], 2, "an empty name"),
     ],
 )
 def test_wrong_usage(

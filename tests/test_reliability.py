@@ -126,11 +126,14 @@ def test_a_hash_that_takes_long_is_no_silence(
     ],
 )
 def test_signs_of_life(script: str, beats: bool) -> None:
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen([sys.executable, "-c", script], **pipes) as process:
+    command = [sys.executable, "-c", f"print(flush=True)\n{script}"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
+        process.stdout.readline()  # type: ignore[union-attr]
+        time.sleep(0.5)
         pulse, deadline = Pulse(process.pid), time.monotonic() + 30
         try:
-            while {_beats_later(pulse) for _ in range(3)} != {beats}:  # once it has started
+            while {_beats_later(pulse) for _ in range(3)} != {beats}:
                 assert time.monotonic() < deadline
         finally:
             os.killpg(process.pid, signal.SIGKILL)

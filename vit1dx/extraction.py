@@ -18,7 +18,7 @@ from .journal import recover
 from .lock import OutputLock
 from .output import Output, feature_files, require_folder, require_writable
 from .pool import Pool
-from .progress import reporting, stderr_console
+from .progress import reporting, stderr_console, waiting
 from .reader import require_no_shard
 from .report import show_plan, show_start
 from .resume import Plan, plan
@@ -76,7 +76,7 @@ def extract_all(
     with OutputLock(options.output), StopSignals() as signals:
         summary = Summary(options.output, len(sources))
         try:
-            done = _plan(sources, header, options, signals.check)
+            done = _compare(sources, header, options, signals.check)
             summary.already, summary.changed = done.already, done.changed
             summary.gone, summary.failures = done.gone, done.failures
             if done.todo:
@@ -102,6 +102,19 @@ def _writer(header: Header, options: Options) -> Output:
     if options.shard_bytes is None:
         return FeatureWriter(options.output, header, options.overwrite)
     return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
+
+
+def _compare(
+    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+) -> Plan:
+    """`_plan`, while it says that this takes its time: with --checksum it may take hours."""
+    with waiting("comparing with the output", stderr_console(), options.quiet) as passing:
+
+        def checked() -> None:
+            check()
+            passing()
+
+        return _plan(sources, header, options, checked)
 
 
 def _plan(

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from . import console as consoles
 from .backend import BackendInfo
 from .batch import Summary
 from .checks import Report
+from .collect import AUDIO_LIKE_EXTENSIONS, PassedOver
 from .estimate import Size, format_bytes
 from .resume import Plan
 from .weights import WeightsInfo
+from .wording import count, duration, one_line, speed
 
 #: Failures listed at the end of a run; the feature file has all.
 SHOWN_FAILURES = 20
+#: Endings named of those that were passed over.
+SHOWN_ENDINGS = 6
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Say what of a run the output holds already."""
     if plan.already or plan.changed or plan.failures:
         console.print(
-            f"going on: {plan.already} files are in the output, {plan.changed} have changed since, "
+            f"going on: {count(plan.already, 'file')} done before, {plan.changed} changed since, "
             f"{len(plan.failures)} failed before",
             soft_wrap=True,
         )
@@ -42,7 +48,7 @@ def show_start(
 ) -> None:
     """Say what is about to be done, and what the user should know before."""
     lines = [
-        f"{files} files, about {seconds / 3600:.2f} h of audio; expected output "
+        f"{count(files, 'file')}, about {duration(seconds)} of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
         f"attention {format_bytes(size.attention)})",
         f"{weights.name} ({weights.precision}) with {backend.name} {backend.version} "
@@ -61,39 +67,86 @@ def show_start(
         console.print(escape(line), soft_wrap=True)
 
 
-def print_summary(summary: Summary) -> None:
-    """Print what came of a run."""
-    console = Console(highlight=False)
-    for track_id, reason in summary.failures[:SHOWN_FAILURES]:
-        console.print(escape(f"failed: {track_id}: {reason}"), soft_wrap=True)
-    if len(summary.failures) > SHOWN_FAILURES:
-        more = len(summary.failures) - SHOWN_FAILURES
-        console.print(f"... and {more} more, listed in {summary.output} under /failures")
+def describe(passed_over: PassedOver) -> list[str]:
+    """What a search did not take, in lines."""
+    lines = []
+    endings = passed_over.other_endings
+    other = f"{count(endings.total(), 'file')} of other endings ({_endings(endings)})"
+    parts = ([f"{passed_over.hidden} hidden"] if passed_over.hidden else []) + (
+        [other] if endings else []
+    )
+    if parts:
+        lines.append(f"passed over: {', '.join(parts)}")
+    if audio_like := sorted(AUDIO_LIKE_EXTENSIONS.intersection(endings)):
+        lines.append(
+            f"warning: {', '.join(audio_like)} may hold audio; --include '*{audio_like[0]}' takes "
+            "such files"
+        )
+    lines += [f"warning: nothing matches the pattern {p!r}" for p in passed_over.unused_patterns]
+    return lines
+
+
+def _endings(endings: Mapping[str, int]) -> str:
+    """The commonest endings and how often each is, those that may hold audio first."""
+    order = sorted(
+        endings, key=lambda ending: (ending not in AUDIO_LIKE_EXTENSIONS, -endings[ending])
+    )
+    shown = [f"{ending or 'none'} {endings[ending]}" for ending in order[:SHOWN_ENDINGS]]
+    return ", ".join(shown + ["..."] * (len(order) > SHOWN_ENDINGS))
+
+
+def show_passed_over(passed_over: PassedOver) -> None:
+    """Say on standard error what a search did not take."""
+    for line in describe(passed_over):
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
+def print_summary(summary: Summary, quiet: bool) -> None:
+    """Print what came of a run; of the failures, only what was not on the same terminal before."""
+    shown = [] if consoles.is_one() and not quiet else summary.failures[:SHOWN_FAILURES]
+    print_failures({"id": track_id, "reason": reason} for track_id, reason in shown)
+    if len(summary.failures) > len(shown):
+        command = f"vit1dx info {shlex.quote(str(summary.output))} --failures"
+        _print(f"{count(len(summary.failures), 'file')} failed; {command} lists all")
     if summary.gone:
         few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
-        line = f"{len(summary.gone)} tracks of the output have no file here any more: {few}"
-        console.print(escape(line), soft_wrap=True)
+        _print(f"{count(len(summary.gone), 'track')} of the output without a file here: {few}")
+    _print(_result(summary))
+
+
+def _result(summary: Summary) -> str:
+    """The result of a run in a line."""
     already = f", {summary.already} done before" if summary.already else ""
     line = (
-        f"{summary.done} of {summary.files} files done{already}, {len(summary.failures)} failed: "
-        f"{summary.audio_seconds / 3600:.2f} h of audio in {summary.wall_seconds:.1f} s, "
-        f"{summary.speed:.0f}x real time; {summary.output}, {format_bytes(summary.output_bytes)}"
+        f"{summary.done} of {count(summary.files, 'file')} done{already}, "
+        f"{len(summary.failures)} failed"
     )
+    if summary.done:
+        line += (
+            f": {duration(summary.audio_seconds)} of audio in {duration(summary.wall_seconds)}, "
+            f"{speed(summary.speed)}"
+        )
+    line += f"; {summary.output}, {format_bytes(summary.output_bytes)}"
     if summary.stopped:
         line = f"{summary.stopped}: {line}; the same command goes on from there"
-    console.print(escape(line), soft_wrap=True)
+    return line
+
+
+def print_failures(failures: Iterable[Mapping[str, str]]) -> None:
+    """Print files that failed, each with the reason."""
+    for failure in failures:
+        _print(f"failed: {failure['id']}: {failure['reason']}")
 
 
 def print_report(report: Report, repaired: bool = False) -> None:
     """Print what a check of features found."""
-    console = Console(highlight=False)
     for track_id, problem in report.problems:
-        console.print(escape(f"{track_id or report.path}: {problem}"), soft_wrap=True)
+        _print(f"{track_id or report.path}: {problem}")
     kept = "kept" if repaired else "sound"
-    line = f"{report.path}: {len(report.sound)} of {report.tracks} tracks {kept}"
+    line = f"{report.path}: {len(report.sound)} of {count(report.tracks, 'track')} {kept}"
     if not report.finished:
         line += "; the run that wrote it did not come to its end"
-    console.print(escape(line), soft_wrap=True)
+    _print(line)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -102,13 +155,12 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a table."""
-    table = Table(show_header=any(columns), box=None)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console(highlight=False).print(table)
+    """Print rows as a table, each on a line of its own; without columns, without a heading."""
+    lines = [[one_line(cell) for cell in row] for row in ([columns, *rows] if columns else rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
 def flatten(values: Mapping[str, Any]) -> list[list[str]]:
@@ -121,4 +173,12 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", text) for inner, text in _flat(value))
         else:
-            yield key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield key, ", ".join(map(_text, value if isinstance(value, list) else [value]))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _print(line: str) -> None:
+    print(one_line(line))
