@@ -309,7 +309,8 @@ def main() -> None:
     """Run the command line; an error that a user can cause is one line and an exit code."""
     result, remarks = settle()
     code = _run()
-    raise SystemExit(code or lost(result, remarks))
+    code_if_lost = lost(result, remarks)
+    raise SystemExit(code or code_if_lost)
 
 
 def _run() -> int:

@@ -107,8 +107,9 @@ def _writer(header: Header, options: Options) -> Output:
 def _compare(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
-    """`_plan`, while it says that this takes its time: with --checksum it may take hours."""
-    with waiting("comparing with the output", stderr_console(), options.quiet) as passing:
+    """`_plan`; where it hashes files it may take hours, and says so."""
+    quiet = options.quiet or not options.checksum
+    with waiting("comparing files with the output", stderr_console(), quiet) as passing:
 
         def checked() -> None:
             check()
