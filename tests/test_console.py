@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -25,7 +26,6 @@ import soundfile
 from rich.console import Console
 
 import vit1dx
-import vit1dx.progress as progress_module
 from vit1dx.collect import PassedOver, Source
 from vit1dx.progress import CountingProgress, reporting, waiting
 from vit1dx.report import describe
@@ -135,7 +135,7 @@ def test_other_commands_too(features: Path, command: str, unbuffered: str) -> No
     assert full.stderr == (
         "vit1dx: the result cannot be written to standard output: No space left on device\n"
     )
-    pipe = _shell(f"{{ sleep 0.2; V {command}; }} | true; exit ${{PIPESTATUS[0]}}", features, **env)
+    pipe = _shell(f"V {command} | true; exit ${{PIPESTATUS[0]}}", features, **env)
     assert (pipe.returncode, pipe.stderr) == (141, "")
 
 
@@ -275,6 +275,38 @@ def test_help(cli: RunCli) -> None:
     assert "129 hung up (SIGHUP)" in text
 
 
+def _own_terminal() -> None:
+    """Make standard input this process's terminal, whose closing hangs it up."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_terminal_that_closes_leaves_what_was_finished(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    soundfile.write(tmp_path / "music" / "0.wav", song(1.0, 16000), 16000)
+    soundfile.write(tmp_path / "music" / "1.wav", np.tile(song(60.0, 16000), 15), 16000)
+    ours, theirs = pty.openpty()
+    ends: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    command = [sys.executable, "-m", "vit1dx", "extract", "music", "-o", "f.h5", "--workers", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=_own_terminal, **ends) as process:
+        os.close(theirs)
+        output, deadline = tmp_path / "f.h5", time.monotonic() + 60
+        while not (output.exists() and output.stat().st_size > 10_000_000):
+            os.set_blocking(ours, False)
+            with contextlib.suppress(BlockingIOError):
+                os.read(ours, 1 << 16)
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.close(ours)
+        process.wait(timeout=60)
+    assert process.returncode == 129
+    with vit1dx.open(output) as features:
+        assert list(features) == ["0.wav"]
+        assert features.attributes["finished"] == 0
+        assert features.failures == {}
+    assert not list(tmp_path.glob("f.h5.*"))
+
+
 def test_nohup_is_respected(tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
     for number in range(3):
@@ -347,24 +379,13 @@ class TestProgress:
         assert capsys.readouterr().out == ""
 
 
-def test_training_off_a_terminal_says_where_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    pytest.importorskip("torch")
-    from vit1dx.train.cache import CachedTrack
-    from vit1dx.train.command import Report
-    from vit1dx.train.run import Progress
-
-    monkeypatch.setattr(progress_module, "LINE_INTERVAL", 0.0)
-    now = Progress(7, 14, 1.5, 0.35, 2.0, 0.5, 1e-3, 1.0, 42.0)
-    with Report() as report:
-        events = report.events()
-        events.decoding(1)
-        events.decoded(CachedTrack("a.wav", 1, 0, 0, 0, None))
-        events.progress(now)
-    decoded, step = capsys.readouterr().err.splitlines()
-    assert decoded == "1 file decoded"
-    assert step == "step 7, loss 2.000, 42 segments/s, 35% done, 1.5 min"
+def test_ranks_that_wait_for_a_long_decode_do_not_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = pytest.importorskip("vit1dx.train.ranks")
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ranks.distributed, "init_process_group", lambda _, **k: given.update(k))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ranks.join_ranks("cpu")
+    assert given["timeout"].days > 1
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ class PassedOver:
         }
 
 
+def searched_endings() -> list[str]:
+    """Endings of file names that folders are searched for, without the dot."""
+    return sorted(ending.removeprefix(".") for ending in AUDIO_EXTENSIONS)
+
+
 def collect(
     paths: Sequence[str],
     listed: Iterable[str] = (),

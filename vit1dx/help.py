@@ -32,8 +32,8 @@ class SearchingCommand(Command):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
-        from .audio import AUDIO_EXTENSIONS
+        from .collect import searched_endings
 
-        endings = ", ".join(ending.lstrip(".") for ending in sorted(AUDIO_EXTENSIONS))
+        endings = ", ".join(searched_endings())
         self.epilog = f"Folders and globs are searched for {endings}.\n\n{self.epilog}"
         super().format_help(ctx, formatter)

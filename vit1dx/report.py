@@ -110,7 +110,7 @@ def print_summary(summary: Summary, quiet: bool) -> None:
         _print(f"{count(len(summary.failures), 'file')} failed; {command} lists all")
     if summary.gone:
         few = ", ".join(summary.gone[:3]) + (", ..." if len(summary.gone) > 3 else "")
-        _print(f"{count(len(summary.gone), 'track')} of the output without a file here: {few}")
+        _print(f"{count(len(summary.gone), 'track')} of the output not among these files: {few}")
     _print(_result(summary))
 
 

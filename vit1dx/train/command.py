@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..errors import BackendError, UsageError
-from ..wording import count
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -164,13 +163,10 @@ class Report:
     """What a run says on the terminal: on standard error, a bar where that is one."""
 
     def __init__(self) -> None:
-        from ..progress import Lines
-
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("decoding", total=None)
-        self._lines = Lines(self._console)
         self._failed = 0
 
     def __enter__(self) -> Report:
@@ -205,15 +201,9 @@ class Report:
 
     def _decoded(self, track: CachedTrack) -> None:
         self._bar.advance(self._task)
-        self._now_and_then(f"{count(int(self._bar.tasks[0].completed), 'file')} decoded")
         if track.reason:
             self._failed += 1
             self._print(f"{track.path}: {track.reason}")
-
-    def _now_and_then(self, line: str) -> None:
-        """A line where there is no bar."""
-        if self._bar.disable:
-            self._lines.say(lambda: line)
 
     def _started(self, line: str) -> None:
         self._print(line)
@@ -222,7 +212,6 @@ class Report:
     def _progress(self, now: Now) -> None:
         text = f"step {now.step}, loss {now.loss:.3f}, {now.speed:.0f} segments/s"
         self._bar.update(self._task, description=text, completed=now.done)
-        self._now_and_then(f"{text}, {now.done:.0%} done, {now.minutes:.1f} min")
         if now.retrieval is not None:
             self._print(f"{text}{_retrieving(now.retrieval)}, {now.minutes:.1f} min")
 
