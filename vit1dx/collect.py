@@ -291,6 +291,7 @@ class Search:
         ):
             return
         if leads_out:
+            self._matched = True
             yield Source(str(below), path, problem=OUT_OF_FOLDER)
         elif is_folder:
             yield from self._walk(path, below, EVERYTHING if () in rest else rest, root, above)
