@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import time
@@ -33,6 +34,27 @@ def make(**arguments: Any) -> Extractor:
     return Extractor(**arguments)
 
 
+def make_with_slow_hashes(**arguments: Any) -> Extractor:
+    """Called in a worker, by name: a mebibyte takes a fifth of a second to hash."""
+    setattr(hashlib, "sha256", _SlowHash)  # noqa: B010
+    return Extractor(**arguments)
+
+
+def _compute(seconds: float) -> None:
+    """Use so much of the processor's time, without a word."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+class _SlowHash:
+    def update(self, block: bytes) -> None:
+        time.sleep(0.2)
+
+    def hexdigest(self) -> str:
+        return "0" * 64
+
+
 class _HostileFile(AudioFile):
     def blocks(self) -> Iterator[Array]:
         yield from super().blocks()
@@ -45,6 +67,8 @@ class _HostileFile(AudioFile):
                 os._exit(7)
             case "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "busy":
+                _compute(6)
             case "hang":
                 time.sleep(3600)
             case "endless":

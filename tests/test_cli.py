@@ -224,7 +224,9 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "no/f.h5"], 5, "no folder no"),
         ([".", "-o", "."], 2, "holds other things than shards"),
         (["empty", "-o", "f.h5"], 3, "no audio files found"),
-        (["empty/*.wav", "-o", "f.h5"], 3, "no audio files found"),
+        (["empty/*.wav", "-o", "f.h5"], 2, "empty/*.wav: no such file, and no match"),
+        (["a", "Song [id].wav", "-o", "f.h5"], 2, "Song [id].wav: no such file"),
+        (["", "-o", "f.h5"], 2, "an empty name"),
     ],
 )
 def test_wrong_usage(
@@ -261,7 +263,9 @@ def test_a_device_that_is_not_there(cli: RunCli, songs: Path) -> None:
         assert "device cuda is not there" in result.stderr
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, signum: int, code: int) -> None:
     (tmp_path / "music").mkdir()
     soundfile.write(tmp_path / "music" / "0.wav", song(1.0), RATE)

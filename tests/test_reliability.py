@@ -30,6 +30,7 @@ from vit1dx.extraction import Options, extract_all
 from vit1dx.journal import Journal, journal_path
 from vit1dx.lock import OutputLock
 from vit1dx.pool import Pool
+from vit1dx.pulse import Pulse
 from vit1dx.verify import repair, verify
 
 from .conftest import RunCli
@@ -49,6 +50,25 @@ def test_mutated_files_fail_alone(tmp_path: Path) -> None:
     assert figures["done"] > 5
 
 
+def _extract_hostile(folder: Path, names: list[str], **options: Any) -> dict[str, str]:
+    """Extract short songs of these names by `tests.hostile`; the failures."""
+    (folder / "music").mkdir()
+    for name in names:
+        soundfile.write(folder / "music" / name, song(2.0, RATE), RATE)
+    output = folder / "f.h5"
+    wanted = Options(output, quiet=True, workers=2, factory="tests.hostile:make", **options)
+    with Pool() as pool:
+        summary = extract_all(collect([str(folder / "music")]), Extractor(1), wanted, pool)
+    failures = dict(summary.failures)
+    with vit1dx.open(folder / "f.h5") as features:
+        assert list(features) == sorted(set(names) - set(failures))
+        assert features.failures == failures
+    assert not verify(folder / "f.h5").problems
+    assert not list(folder.glob("f.h5.*"))
+    return failures
+
+
+@pytest.mark.slow
 def test_decoders_that_misbehave_cost_their_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,32 +80,75 @@ def test_decoders_that_misbehave_cost_their_file(
         "exit.wav": "ended with code 7",
         "killed.wav": "ended by SIGKILL (out of memory?)",
         "hang.wav": "no sign of life for 4 s",
-        "endless.wav": "not done after 6 s",
         "bomb.wav": "out of memory",
     }
-    good = [f"{name}.wav" for name in ("a", "m", "z")]
-    (tmp_path / "music").mkdir()
-    for name in (*expected, *good):
-        soundfile.write(tmp_path / "music" / name, song(2.0, RATE), RATE)
-    options = Options(
-        tmp_path / "f.h5",
-        workers=2,
-        timeout=6,
-        memory=0.5,
-        quiet=True,
-        factory="tests.hostile:make",
-    )
-    with Pool() as pool:
-        summary = extract_all(collect([str(tmp_path / "music")]), Extractor(1), options, pool)
-    reasons = dict(summary.failures)
+    good = ["a.wav", "busy.wav", "m.wav", "z.wav"]  # the second computes for 6 s without a word
+    reasons = _extract_hostile(tmp_path, [*expected, *good], memory=0.5)
     assert reasons.keys() == expected.keys()
     for track_id, reason in expected.items():
         assert reason in reasons[track_id], track_id
-    with vit1dx.open(tmp_path / "f.h5") as features:
-        assert list(features) == good
-        assert features.failures == reasons
-    assert not verify(tmp_path / "f.h5").problems
-    assert not list(tmp_path.glob("f.h5.*"))
+
+
+def test_a_file_without_end_is_given_up(tmp_path: Path) -> None:
+    reasons = _extract_hostile(tmp_path, ["endless.wav"], timeout=3)
+    assert reasons == {"endless.wav": "not done after 3 s: given up"}
+
+
+@pytest.mark.slow
+def test_a_hash_that_takes_long_is_no_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the kernel counts nothing, as on systems without /proc."""
+    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 3.0)
+    monkeypatch.setattr(Pulse, "beats", lambda self: False)
+    (tmp_path / "long").mkdir()
+    soundfile.write(tmp_path / "long" / "x.wav", np.tile(song(30.0, 44100), 10), 44100)  # 25 MiB
+    options = Options(
+        tmp_path / "f.h5",
+        quiet=True,
+        checksum=True,
+        factory="tests.hostile:make_with_slow_hashes",
+    )
+    with Pool() as pool:
+        summary = extract_all(collect([str(tmp_path / "long")]), Extractor(1), options, pool)
+    assert (summary.done, summary.failures) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("script", "beats"),
+    [
+        ("while True: pass", True),
+        ("while True: open('/dev/zero', 'rb', 0).read(1 << 20)", True),
+        # A process whose child has come by vfork waits as one does that waits for a disk.
+        ("import ctypes; libc = ctypes.CDLL(None); libc.vfork() or libc.pause()", True),
+        ("import time; time.sleep(600)", False),
+        ("import os; os.read(0, 1)", False),
+    ],
+)
+def test_signs_of_life(script: str, beats: bool) -> None:
+    command = [sys.executable, "-c", f"print(flush=True)\n{script}"]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
+        process.stdout.readline()  # type: ignore[union-attr]
+        time.sleep(0.5)
+        pulse, deadline = Pulse(process.pid), time.monotonic() + 30
+        try:
+            while {_beats_later(pulse) for _ in range(3)} != {beats}:
+                assert time.monotonic() < deadline
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _beats_later(pulse: Pulse) -> bool:
+    time.sleep(0.1)
+    return pulse.beats()
+
+
+def test_a_process_that_is_gone_shows_no_life() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    pulse = Pulse(process.pid)
+    assert not pulse.beats()
 
 
 def test_the_clock_may_be_set_back_and_files_come_from_the_future(

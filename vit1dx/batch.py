@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from .audio_warnings import AudioWarning
 from .buffer import Parts, TrackEnd, size_of
-from .collect import Source
+from .collect import PassedOver, Source
 from .errors import AudioError
 from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .output import Output
@@ -29,6 +29,9 @@ LEAST_SECONDS, SECONDS_A_SECOND = 600.0, 1.0
 class Progress(Protocol):
     """Is told how a run goes on."""
 
+    def started(self, source: Source) -> None:
+        """A worker is given a file."""
+
     def advanced(self, source: Source, seconds: float) -> None:
         """So many more seconds of a file were done."""
 
@@ -40,6 +43,9 @@ class Progress(Protocol):
 
     def warned(self, source: Source, warning: str) -> None:
         """Something looked wrong with a file, though it was written."""
+
+    def show(self) -> None:
+        """Time has passed: show where the run is."""
 
 
 @dataclass
@@ -75,6 +81,8 @@ class Summary:
     output_bytes : int
     stopped : str or None
         Why the run ended early, if it did.
+    passed_over : PassedOver
+        What the search for files met and did not take.
     """
 
     output: Path
@@ -92,6 +100,7 @@ class Summary:
     wall_seconds: float = 0.0
     output_bytes: int = 0
     stopped: str | None = None
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
     def speed(self) -> float:
@@ -116,6 +125,7 @@ class Summary:
             "others": self.others,
             "unreadable": [{"id": key, "reason": reason} for key, reason in self.unreadable],
             "outdated": self.outdated,
+            "passed_over": self.passed_over.to_dict(),
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
             "warnings": [{"id": key, **vars(warning)} for key, warning in self.warnings],
@@ -214,11 +224,13 @@ class _Run:
                 self._failed(source, str(error))
             else:
                 self._sources[source.id] = source
+                self._progress.started(source)
                 yield self._limits.job(source)
 
     def take(self, event: Event) -> None:
         """Take what a worker said."""
         if event.job is None:
+            self._progress.show()
             return
         source, message = self._sources[event.job.id], event.message
         if event.arrays:

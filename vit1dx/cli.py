@@ -5,14 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from . import __version__
+from .console import lost, settle
 from .errors import LockedError, SpaceError, StoreError, UsageError, Vit1dxError, WriteError
+from .help import Command, Group, SearchingCommand
 from .stop import SIGNALS
 from .train.command import train
+from .wording import one_line
 
 if TYPE_CHECKING:
     from .batch import Summary
@@ -32,10 +35,12 @@ EXIT_CODES = """
 Exit codes: 0 all files done; 1 some files failed, or the output could not be written to its end;
 2 wrong usage; 3 nothing to do, no room for it, or no file succeeded; 4 another run writes the
 output; 5 the output cannot be opened or made: no such folder, no permission, no feature file;
+129 hung up (SIGHUP);
 130 interrupted (SIGINT); 143 terminated (SIGTERM).
 """
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,7 +66,7 @@ FeaturesArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as JSON on stdout.")]
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(cls=SearchingCommand, epilog=EXIT_CODES)
 def extract(
     output: Annotated[
         str,
@@ -103,7 +108,15 @@ def extract(
         typer.Option(metavar="FILE|-", help="List of files, one a line or separated by NUL bytes."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave these out; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave these files and folders out; repeatable."),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Take these too, though hidden or of another ending, as '*.mpga'; repeatable.",
+        ),
     ] = None,
     follow_symlinks: Annotated[
         bool, typer.Option("--follow-symlinks", help="Follow symbolic links out of a folder.")
@@ -160,12 +173,12 @@ def extract(
     A file that cannot be used is reported, recorded in the output, and does not stop the others.
     The same command again goes on where a run ended: what is done and unchanged is not done again.
     """
-    from .collect import collect, read_list
+    from .collect import PassedOver, collect, read_list
     from .extract import Extractor
     from .extraction import Options, extract_all
     from .output import shard_limit
     from .pool import Pool
-    from .report import print_json, print_summary
+    from .report import describe, print_json, print_summary, show_passed_over
 
     if not paths and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
@@ -192,15 +205,28 @@ def extract(
             device=device,
             precision=precision,
         )
-        sources = collect(paths or [], listed, exclude or [], follow_symlinks, root)
+        passed_over = PassedOver()
+        sources = collect(
+            paths or [],
+            listed,
+            exclude=exclude or [],
+            include=include or [],
+            follow_symlinks=follow_symlinks,
+            root=root,
+            passed_over=passed_over,
+        )
         if not sources:
-            _fail("nothing to do: no audio files found", EXIT_NOTHING_DONE)
+            words = "; ".join(["nothing to do: no audio files found", *describe(passed_over)])
+            raise typer.Exit(_say(words, EXIT_NOTHING_DONE))
+        if not quiet:
+            show_passed_over(passed_over)
         summary = extract_all(sources, extractor, options, pool)
-    print_json(summary.to_dict()) if as_json else print_summary(summary)
+    summary.passed_over = passed_over
+    print_json(summary.to_dict()) if as_json else print_summary(summary, quiet)
     raise typer.Exit(_exit_code(summary))
 
 
-@app.command("export-onnx")
+@app.command("export-onnx", cls=Command)
 def export_onnx(
     weights: WeightsOption = None,
     output: Annotated[
@@ -238,7 +264,7 @@ def export_onnx(
         print(f"{output}: every output compared with PyTorch's")
 
 
-@app.command()
+@app.command(cls=Command)
 def info(
     path: Annotated[
         Path,
@@ -246,20 +272,24 @@ def info(
             metavar="FILE", help="A feature file or folder of them, ONNX model or weights file."
         ),
     ],
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List the files that gave no track, with the reason.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a feature file or folder, an ONNX model or a weights file holds."""
-    from .info import describe
-    from .report import flatten, print_json, print_table
+    from .info import describe, failures_of
+    from .report import flatten, print_failures, print_json, print_table
 
-    values = describe(path)
-    if as_json:
-        print_json(values)
+    if failures:
+        listed = failures_of(path)
+        print_json({"failures": listed}) if as_json else print_failures(listed)
     else:
-        print_table(["", ""], flatten(values))
+        values = describe(path)
+        print_json(values) if as_json else print_table([], flatten(values))
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(
     path: FeaturesArgument,
     as_json: JsonOption = False,
@@ -276,7 +306,7 @@ def verify(
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 
 
-@app.command()
+@app.command(cls=Command)
 def repair(
     path: FeaturesArgument,
     as_json: JsonOption = False,
@@ -293,17 +323,29 @@ def repair(
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 
 
-app.command()(train)
+app.command(cls=Command)(train)
 
 
 def main() -> None:
     """Run the command line; an error that a user can cause is one line and an exit code."""
+    result, remarks = settle()
+    code = _run()
+    code_if_lost = lost(result, remarks)
+    raise SystemExit(code or code_if_lost)
+
+
+def _run() -> int:
     try:
         app()
+    except SystemExit as end:
+        return int(end.code or 0)
     except Vit1dxError as error:
-        _fail(str(error), next(c for kind, c in ERROR_EXITS.items() if isinstance(error, kind)))
+        return _say(
+            str(error), next(c for kind, c in ERROR_EXITS.items() if isinstance(error, kind))
+        )
     except KeyboardInterrupt:
-        _fail(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
+        return _say(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
+    return 0
 
 
 @app.callback(invoke_without_command=True)
@@ -325,14 +367,14 @@ def _exit_code(summary: Summary) -> int:
 
 
 def _read_all(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read()
+    if name == "-" and sys.stdin is None:
+        raise UsageError("list of files -: standard input is closed")
     try:
-        return Path(name).read_bytes()
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"list of files {name}: {error.strerror}") from None
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"vit1dx: {message}", file=sys.stderr)
-    raise SystemExit(code)
+def _say(message: str, code: int) -> int:
+    print(f"vit1dx: {one_line(message)}", file=sys.stderr)
+    return code

@@ -28,7 +28,7 @@ from .kind import require_extendable, require_no_shard, require_replaceable
 from .lock import OutputLock
 from .output import Output, feature_files, require_folder, require_writable
 from .pool import Pool
-from .progress import reporting, stderr_console
+from .progress import reporting, stderr_console, waiting
 from .report import run_warnings, show_plan, show_start
 from .resume import Plan, plan
 from .room import Room
@@ -104,7 +104,7 @@ def extract_all(
     with OutputLock(options.output), StopSignals() as signals:
         summary, done = Summary(options.output, len(sources)), Plan([])
         try:
-            done = _plan(sources, header, options, signals.check)
+            done = _compare(sources, header, options, signals.check)
             _take_over(done, summary)
             if done.todo:
                 _extract(done, extractor, header, options, pool, signals.check, summary)
@@ -162,6 +162,20 @@ def _writer(header: Header, options: Options) -> Output:
     if options.shard_bytes is None:
         return FeatureWriter(options.output, header, options.overwrite)
     return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
+
+
+def _compare(
+    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+) -> Plan:
+    """`_plan`; where it hashes files it may take hours, and says so."""
+    quiet = options.quiet or not options.checksum
+    with waiting("comparing files with the output", stderr_console(), quiet) as passing:
+
+        def checked() -> None:
+            check()
+            passing()
+
+        return _plan(sources, header, options, checked)
 
 
 def _plan(

@@ -40,6 +40,18 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {"kind": kind, "path": str(path), "bytes": size, **values}
 
 
+def failures_of(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The files that gave no track: ``id`` and ``reason`` of each, in the order of ids.
+
+    Raises
+    ------
+    Vit1dxError
+        If there are no features at this path.
+    """
+    with open_features(Path(path)) as features:
+        return [{"id": key, "reason": text} for key, text in sorted(features.failures.items())]
+
+
 def _features(path: Path) -> tuple[str, dict[str, Any]]:
     with open_features(path) as features:
         return "features", {

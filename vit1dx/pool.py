@@ -23,19 +23,23 @@ from .arrays import Array
 from .backend import BackendInfo
 from .channel import Channel, ChannelClosed, Message
 from .errors import BackendError, Vit1dxError
+from .pulse import Pulse
+from .stop import SIGNALS
 
 _log = logging.getLogger("vit1dx")
 
-#: Seconds without a sign of life after which a worker counts as hung.
+#: Seconds without a sign of life after which a worker counts as hung; a message is one, and so is
+#: whatever `Pulse` finds.
 QUIET_SECONDS = 120.0
+#: Seconds of silence between two looks for a pulse.
+PULSE_SECONDS = 1.0
 #: How long a pause between two looks at the workers counts at most: a run that was stopped itself
 #: (a suspended machine, Ctrl-Z) does not blame them.
 POLL_SECONDS = 0.25
+#: How long a process that was killed is waited for.
+KILL_SECONDS = 5.0
 #: Workers that may die one after another before they are ready.
 START_ATTEMPTS = 3
-#: Signals that only the run itself takes.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 #: Workers side by side each keep to a core; NumPy's libraries would all take all of them.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
 
@@ -256,10 +260,12 @@ class _Worker:
             parent=os.getpid(),
             arena=arena and arena.fileno(),
         )
-        command = [sys.executable, "-I", "-c", start]
+        # In isolation, too, names are encoded as they are here.
+        utf8 = f"utf8={sys.flags.utf8_mode}"
+        command = [sys.executable, "-I", "-X", utf8, "-c", start]
         # Blocked signals stay blocked in what is started: Ctrl-C goes to all of a terminal's
         # processes, and schedulers, too, tell them all.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process = subprocess.Popen(
                 command,
@@ -278,12 +284,13 @@ class _Worker:
         self.info: BackendInfo | None = None
         self.job: Job | None = None
         self._told = False
-        self.busy = self.quiet = 0.0
+        self._pulse = Pulse(self._process.pid)
+        self._busy = self._quiet = self._unfelt = 0.0
 
     def start(self, job: Job) -> None:
         """Give it something to do."""
         self.channel.send({"do": job.do, "path": job.path, "checksum": job.checksum})
-        self.job, self.busy, self.quiet = job, 0.0, 0.0
+        self.job, self._busy, self._quiet = job, 0.0, 0.0
 
     def tell(self, spec: Message) -> None:
         """Tell it what to load, once that is known; one that is dead already will be found so."""
@@ -294,22 +301,27 @@ class _Worker:
 
     def wait(self, seconds: float, heard: bool) -> None:
         """Count time."""
-        self.busy += seconds
-        self.quiet = 0.0 if heard else self.quiet + seconds
+        self._busy += seconds
+        self._quiet = 0.0 if heard else self._quiet + seconds
+        self._unfelt += seconds
+        if self._unfelt >= PULSE_SECONDS:
+            self._unfelt = 0.0
+            if self._pulse.beats():
+                self._quiet = 0.0
 
     def overdue(self) -> str | None:
         """Why it should be given up, if it should."""
-        if self.job is not None and self.busy > self.job.seconds:
+        if self.job is not None and self._busy > self.job.seconds:
             return f"not done after {self.job.seconds:.0f} s: given up"
         owes_a_word = self.job is not None or (self._told and self.info is None)
-        if owes_a_word and self.quiet > QUIET_SECONDS:
+        if owes_a_word and self._quiet > QUIET_SECONDS:
             return f"no sign of life for {QUIET_SECONDS:.0f} s: given up"
         return None
 
     def epitaph(self) -> str:
         """How the process ended."""
         try:
-            code = self._process.wait(timeout=5)
+            code = self._process.wait(timeout=KILL_SECONDS)
         except subprocess.TimeoutExpired:
             return "its process does not answer any more"
         if code >= 0:
@@ -319,7 +331,8 @@ class _Worker:
         return f"its process was ended by {name}{hint}"
 
     def kill(self) -> None:
-        """End it."""
+        """End it; one that waits for a disk ends when that answers."""
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=KILL_SECONDS)
         self.channel.close()

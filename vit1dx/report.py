@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from . import console as consoles
 from .audio_warnings import AudioWarning
 from .backend import BackendInfo
 from .batch import Summary
 from .checks import Report
+from .collect import AUDIO_LIKE_EXTENSIONS, PassedOver
 from .estimate import Durations, Size, format_bytes
 from .resume import Plan
 from .weights import WeightsInfo
+from .wording import count, duration, one_line, speed
 
 #: Failures listed at the end of a run; the feature file has all.
 SHOWN_FAILURES = 20
+#: Endings named of those that were passed over.
+SHOWN_ENDINGS = 6
 
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Say what of a run the output holds already."""
     if plan.already or plan.changed or plan.failures:
         console.print(
-            f"going on: {plan.already} files are in the output, {len(plan.changed)} have changed "
-            "since, "
-            f"{len(plan.failures)} failed before",
+            f"going on: {count(plan.already, 'file')} done before, {len(plan.changed)} changed "
+            f"since, {len(plan.failures)} failed before",
             soft_wrap=True,
         )
 
@@ -43,9 +48,9 @@ def show_start(
     warnings: Sequence[AudioWarning],
 ) -> None:
     """Say what is about to be done, and what the user should know before."""
-    hours = sum(durations.seconds.values()) / 3600
+    files, seconds = len(durations.seconds), sum(durations.seconds.values())
     lines = [
-        f"{len(durations.seconds)} files, about {hours:.2f} h of audio; expected output "
+        f"{count(files, 'file')}, about {duration(seconds)} of audio; expected output "
         f"{format_bytes(size.total)} (tokens {format_bytes(size.tokens)}, "
         f"attention {format_bytes(size.attention)})",
         f"{weights.name} ({precision}) with {backend.name} {backend.version} on {backend.device}",
@@ -77,28 +82,77 @@ def run_warnings(weights: WeightsInfo, dtype: str) -> list[AudioWarning]:
     return found
 
 
-def print_summary(summary: Summary) -> None:
-    """Print what came of a run."""
-    console = Console(highlight=False)
-    for track_id, reason in summary.failures[:SHOWN_FAILURES]:
-        console.print(escape(f"failed: {track_id}: {reason}"), soft_wrap=True)
-    if len(summary.failures) > SHOWN_FAILURES:
-        more = len(summary.failures) - SHOWN_FAILURES
-        console.print(f"... and {more} more, listed in {summary.output} under /failures")
+def describe(passed_over: PassedOver) -> list[str]:
+    """What a search did not take, in lines."""
+    lines = []
+    endings = passed_over.other_endings
+    other = f"{count(endings.total(), 'file')} of other endings ({_endings(endings)})"
+    parts = ([f"{passed_over.hidden} hidden"] if passed_over.hidden else []) + (
+        [other] if endings else []
+    )
+    if parts:
+        lines.append(f"passed over: {', '.join(parts)}")
+    if audio_like := sorted(AUDIO_LIKE_EXTENSIONS.intersection(endings)):
+        lines.append(
+            f"warning: {', '.join(audio_like)} may hold audio; --include '*{audio_like[0]}' takes "
+            "such files"
+        )
+    lines += [f"warning: nothing matches the pattern {p!r}" for p in passed_over.unused_patterns]
+    return lines
+
+
+def _endings(endings: Mapping[str, int]) -> str:
+    """The commonest endings and how often each is, those that may hold audio first."""
+    order = sorted(
+        endings, key=lambda ending: (ending not in AUDIO_LIKE_EXTENSIONS, -endings[ending])
+    )
+    shown = [f"{ending or 'none'} {endings[ending]}" for ending in order[:SHOWN_ENDINGS]]
+    return ", ".join(shown + ["..."] * (len(order) > SHOWN_ENDINGS))
+
+
+def show_passed_over(passed_over: PassedOver) -> None:
+    """Say on standard error what a search did not take."""
+    for line in describe(passed_over):
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
+def print_summary(summary: Summary, quiet: bool) -> None:
+    """Print what came of a run; of the failures, only what was not on the same terminal before."""
+    shown = [] if consoles.is_one() and not quiet else summary.failures[:SHOWN_FAILURES]
+    print_failures({"id": track_id, "reason": reason} for track_id, reason in shown)
+    if len(summary.failures) > len(shown):
+        command = f"vit1dx info {shlex.quote(str(summary.output))} --failures"
+        _print(f"{count(len(summary.failures), 'file')} failed; {command} lists all")
     if summary.warnings:
         counts = ", ".join(f"{code} {n}" for code, n in summary.warning_counts.items())
-        console.print(f"{len(summary.warnings)} warnings: {counts}", soft_wrap=True)
+        _print(f"{count(len(summary.warnings), 'warning')}: {counts}")
     for line in _kept(summary):
-        console.print(escape(line), soft_wrap=True)
+        _print(line)
+    _print(_result(summary))
+
+
+def _result(summary: Summary) -> str:
+    """The result of a run in a line."""
     already = f", {summary.already} done before" if summary.already else ""
     line = (
-        f"{summary.done} of {summary.files} files done{already}, {len(summary.failures)} failed: "
-        f"{summary.audio_seconds / 3600:.2f} h of audio in {summary.wall_seconds:.1f} s, "
-        f"{summary.speed:.0f}x real time; {summary.output}, {format_bytes(summary.output_bytes)}"
+        f"{summary.done} of {count(summary.files, 'file')} done{already}, "
+        f"{len(summary.failures)} failed"
     )
+    if summary.done:
+        line += (
+            f": {duration(summary.audio_seconds)} of audio in {duration(summary.wall_seconds)}, "
+            f"{speed(summary.speed)}"
+        )
+    line += f"; {summary.output}, {format_bytes(summary.output_bytes)}"
     if summary.stopped:
         line = f"{summary.stopped}: {line}; the same command goes on from there"
-    console.print(escape(line), soft_wrap=True)
+    return line
+
+
+def print_failures(failures: Iterable[Mapping[str, str]]) -> None:
+    """Print files that failed, each with the reason."""
+    for failure in failures:
+        _print(f"failed: {failure['id']}: {failure['reason']}")
 
 
 def _kept(summary: Summary) -> Iterator[str]:
@@ -107,20 +161,17 @@ def _kept(summary: Summary) -> Iterator[str]:
         yield f"not read, its track is kept: {track_id}: {reason}"
     if summary.outdated:
         yield (
-            f"{_tracks(summary.outdated)} kept of files that failed after they changed: "
+            f"{count(len(summary.outdated), 'track')} kept of files that failed after they changed: "
             f"{_few(summary.outdated)}"
         )
     if summary.gone:
         yield (
-            f"{_tracks(summary.gone)} kept of files that are no longer where they were read "
+            f"{count(len(summary.gone), 'track')} kept of files that are no longer where they were read "
             f"from: {_few(summary.gone)}"
         )
     if summary.others:
-        yield f"the output has {summary.others} other tracks, of files that are not of this run"
-
-
-def _tracks(ids: Sequence[str]) -> str:
-    return "1 track" if len(ids) == 1 else f"{len(ids)} tracks"
+        others = count(summary.others, "other track")
+        yield f"the output has {others}, of files that are not of this run"
 
 
 def _few(ids: Sequence[str]) -> str:
@@ -129,14 +180,13 @@ def _few(ids: Sequence[str]) -> str:
 
 def print_report(report: Report, repaired: bool = False) -> None:
     """Print what a check of features found."""
-    console = Console(highlight=False)
     for track_id, problem in report.problems:
-        console.print(escape(f"{track_id or report.path}: {problem}"), soft_wrap=True)
+        _print(f"{track_id or report.path}: {problem}")
     kept = "kept" if repaired else "sound"
-    line = f"{report.path}: {len(report.sound)} of {report.tracks} tracks {kept}"
+    line = f"{report.path}: {len(report.sound)} of {count(report.tracks, 'track')} {kept}"
     if not report.finished:
         line += "; the run that wrote it did not come to its end"
-    console.print(escape(line), soft_wrap=True)
+    _print(line)
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -145,13 +195,12 @@ def print_json(values: Mapping[str, Any]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a table."""
-    table = Table(show_header=any(columns), box=None)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console(highlight=False).print(table)
+    """Print rows as a table, each on a line of its own; without columns, without a heading."""
+    lines = [[one_line(cell) for cell in row] for row in ([columns, *rows] if columns else rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
 
 
 def flatten(values: Mapping[str, Any]) -> list[list[str]]:
@@ -168,4 +217,10 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    return "unknown" if value is None else str(value)
+    if value is None:
+        return "unknown"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _print(line: str) -> None:
+    print(one_line(line))

@@ -81,7 +81,7 @@ def plan(
     checksum : bool
         Compare contents, where the output knows them, instead of sizes and times.
     check : callable
-        Called between files.
+        Called between files, and many times a second while one is hashed.
 
     Raises
     ------
@@ -93,21 +93,28 @@ def plan(
     with open_features(output) as features:
         require_same(output, features, settings)
         result = Plan([], finished=bool(features.attributes["finished"]))
-        _Comparison(features, result, retry_failed, checksum).run(sources, check)
+        _Comparison(features, result, retry_failed, checksum, check).run(sources)
     return result
 
 
 class _Comparison:
     """Finds out, source by source, what there is to do."""
 
-    def __init__(self, features: Features, plan: Plan, retry_failed: bool, checksum: bool) -> None:
+    def __init__(
+        self,
+        features: Features,
+        plan: Plan,
+        retry_failed: bool,
+        checksum: bool,
+        check: Callable[[], None],
+    ) -> None:
         self._features, self._plan = features, plan
         self._index, self._failures = features.index(), features.failed()
-        self._retry_failed, self._checksum = retry_failed, checksum
+        self._retry_failed, self._checksum, self._check = retry_failed, checksum, check
 
-    def run(self, sources: Sequence[Source], check: Callable[[], None]) -> None:
+    def run(self, sources: Sequence[Source]) -> None:
         for source in sources:
-            check()
+            self._check()
             try:
                 self._compare(source)
             except (FileNotFoundError, NotADirectoryError):
@@ -141,7 +148,7 @@ class _Comparison:
             raise AudioError(source.problem)
         source.path.stat()
         if self._checksum and row["sha256"] and source.size:
-            return bool(file_sha256(source.path) == row["sha256"])
+            return bool(file_sha256(source.path, self._check) == row["sha256"])
         return _stamp(source) == _stamp_of(row)
 
 

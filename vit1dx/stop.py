@@ -1,15 +1,19 @@
-"""SIGINT and SIGTERM, taken note of and acted on where a run can stop without harm."""
+"""Signals to stop, taken note of and acted on where a run can stop without harm."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 #: What each signal does to a run, in a word.
-SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+SIGNALS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "hung up",
+}
 
 
 class Stopped(Exception):
@@ -34,8 +38,9 @@ class StopSignals:
 
     def _take_note(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:  # what is committed stays; workers end with this process
-            if sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h\n")  # the cursor, which a progress bar hides
+            with suppress(OSError):  # the terminal may be gone
+                if os.isatty(2):
+                    os.write(2, b"\x1b[?25h\n")  # the cursor, which a progress bar hides
             os._exit(128 + number)
         self._received = signal.Signals(number)
 
@@ -45,7 +50,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
-        for number in SIGNALS:
+        if self._before[signal.SIGHUP] == signal.SIG_IGN:  # by nohup
+            del self._before[signal.SIGHUP]
+        for number in self._before:
             signal.signal(number, self._take_note)
         return self
 

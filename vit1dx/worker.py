@@ -12,7 +12,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
@@ -25,6 +26,9 @@ from .arrays import Array
 from .buffer import Parts, TrackBuffer, TrackEnd
 from .channel import Channel, ChannelClosed, Message
 from .errors import BackendError, Vit1dxError, one_line
+
+#: Seconds between two signs of life while a file is hashed.
+PROGRESS_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1
 
@@ -110,19 +114,30 @@ def _probe(path: str) -> float | None:
 def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
     from .extract import extract_file
 
+    def progress(seconds: float = 0.0) -> None:
+        channel.send({"event": "progress", "seconds": seconds})
+
     path = Path(job["path"])
-    digest = file_sha256(path) if job["checksum"] else ""
+    digest = file_sha256(path, _seldom(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
     track = TrackBuffer(sink, dtype)
-    extract_file(
-        extractor,
-        path,
-        track,
-        lambda seconds: channel.send({"event": "progress", "seconds": seconds}),
-    )
+    extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
     track.finish()
+
+
+def _seldom(call: Callable[[], None]) -> Callable[[], None]:
+    """A function that makes a call once in `PROGRESS_SECONDS` at most."""
+    last = time.monotonic()
+
+    def now_and_then() -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_SECONDS:
+            last = time.monotonic()
+            call()
+
+    return now_and_then
 
 
 class _ChannelSink:
@@ -164,8 +179,8 @@ def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
     return parts
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes.
+def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second.
 
     Raises
     ------
@@ -179,6 +194,7 @@ def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            check()
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +14,10 @@ from torch import Tensor, distributed, nn
 from ..errors import BackendError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
+
+#: How long ranks wait for each other: while one decodes a collection, the others wait for hours. If
+#: one dies, torchrun ends them all.
+PATIENCE = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def join_ranks(device: str = "auto") -> Ranks:
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = _device(device)
     if world > 1 and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        backend = "nccl" if chosen.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
     return Ranks(rank, world, chosen)
 
 
