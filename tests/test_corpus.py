@@ -76,7 +76,7 @@ def plain_rendition(program: int, onsets: list[float], seconds: float) -> Rendit
     grid = Grid(beats, np.arange(0, len(beats), 4))
     song = Song("composed", 1, "test", "test", (Track("melody", notes),), grid, 0.0, seconds)
     timeline = Timeline(0.0, seconds, 0, 1.0)
-    return Rendition(song, 0, 0, timeline, plain_ensemble(melody=program), (voice,), -20.0)
+    return Rendition(song, 0, 0, timeline, plain_ensemble(melody=program), (voice,), -20.0, 0)
 
 
 def chord_share(labels: dict[str, Any], lag: float = 0.0) -> float:
@@ -204,6 +204,17 @@ def test_aligned_renditions_share_time_and_key_but_not_sound() -> None:
         assert labels[0][name] == labels[1][name]
     assert labels[0]["render"]["ensemble"] != labels[1]["render"]["ensemble"]
     assert labels[0]["render"]["tempo_scale"] != labels[2]["render"]["tempo_scale"]
+
+
+def test_aligned_renditions_may_share_their_drums(held_out_songs: list[Song]) -> None:
+    plan = replace(PLAN, aligned=2, shared_drums=1.0)
+    for song in (held_out_songs[0], compose(7)):
+        one, other, apart = (draw_rendition(song, i, plan) for i in range(3))
+        drums = [[v.notes for v in it.voices if v.is_drums] for it in (one, other, apart)]
+        assert [len(each) for each in drums] == [1, 1, 1]
+        np.testing.assert_array_equal(drums[0][0], drums[1][0])
+        assert one.kit == other.kit != apart.kit
+        assert one.ensemble.programs != other.ensemble.programs
 
 
 def test_transposition_moves_notes_chords_and_keys_together() -> None:
@@ -375,10 +386,11 @@ def test_chroma_of_a_render_fits_its_chords(held_out_songs: list[Song], tmp_path
 # Command line
 
 
-def test_the_held_out_soundfont_is_refused_for_training(tmp_path: Path) -> None:
-    if not SOUNDFONTS[HELD_OUT].exists():
-        pytest.skip(f"{SOUNDFONTS[HELD_OUT]} is not installed")
-    arguments = [str(tmp_path), "--soundfont", HELD_OUT, "--split", "train"]
+@pytest.mark.parametrize("name", HELD_OUT)
+def test_held_out_soundfonts_are_refused_for_training(tmp_path: Path, name: str) -> None:
+    if not SOUNDFONTS[name].exists():
+        pytest.skip(f"{SOUNDFONTS[name]} is not installed")
+    arguments = [str(tmp_path), "--soundfont", name, "--split", "train"]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert "held out" in result.output
