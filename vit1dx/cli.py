@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from . import __version__
-from .errors import SpaceError, UsageError, Vit1dxError, WriteError
+from .errors import SpaceError, TrainingError, UsageError, Vit1dxError, WriteError
 from .stop import SIGNALS
 from .train.command import train
 
@@ -22,6 +22,7 @@ EXIT_SOME_FAILED, EXIT_USAGE, EXIT_NOTHING_DONE = 1, 2, 3
 ERROR_EXITS: dict[type[Vit1dxError], int] = {
     WriteError: EXIT_SOME_FAILED,
     SpaceError: EXIT_NOTHING_DONE,
+    TrainingError: EXIT_SOME_FAILED,
 }
 
 EXIT_CODES = """

@@ -69,8 +69,8 @@ def wanted(data: Path, role: str) -> dict[str, list[Row]]:
     """Rows of the table to use, by package, of the packages with a role."""
     packages = (data / f"packages-{role}.txt").read_text().split()
     with (data / TABLE).open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
-    used = {package: [] for package in packages}
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    used: dict[str, list[Row]] = {package: [] for package in packages}
     for row in rows:
         if row["use"] == "1" and row["package"] in used:
             used[row["package"]].append(row)
@@ -114,13 +114,16 @@ def members(archive: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
     inner: dict[str, list[str]] = {}
     for name in names:
         inner.setdefault(name.split("!")[0], []).append(name)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as tar:
-        with tarfile.open(fileobj=tar.stdout, mode="r|") as stream:
-            for member in stream:
-                path = member.name.removeprefix("./")
-                file = stream.extractfile(member) if path in inner else None
-                if file:
-                    yield from _inside(inner[path], file.read())
+    unpack = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    with (
+        subprocess.Popen(unpack, stdout=subprocess.PIPE) as tar,
+        tarfile.open(fileobj=tar.stdout, mode="r|") as stream,
+    ):
+        for member in stream:
+            path = member.name.removeprefix("./")
+            file = stream.extractfile(member) if path in inner else None
+            if file:
+                yield from _inside(inner[path], file.read())
 
 
 def _inside(names: list[str], content: bytes) -> Iterator[tuple[str, bytes]]:
