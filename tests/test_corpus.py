@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import stat
+import subprocess
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from benchmarks.corpus import real
 from benchmarks.corpus.__main__ import DEFAULT_DATA, app
 from benchmarks.corpus.build import Job, build, do, write_manifest
 from benchmarks.corpus.compose import compose, style_of
@@ -381,6 +385,56 @@ def test_chroma_of_a_render_fits_its_chords(held_out_songs: list[Song], tmp_path
 
     assert inside(0.0) > 1.3
     assert inside(0.0) > inside(60 / labels["tempo"])
+
+
+# Recordings
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_recordings_of_a_package_are_checked_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, out = tmp_path / "package", tmp_path / "out"
+    (package / "DEBIAN").mkdir(parents=True)
+    (package / "DEBIAN" / "control").write_text(
+        "Package: tunes\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: tunes\n"
+    )
+    (package / "usr").mkdir()
+    (package / "usr" / "one.ogg").write_bytes(b"one")
+    (package / "usr" / "changed.ogg").write_bytes(b"another version")
+    with zipfile.ZipFile(package / "usr" / "data.zip", "w") as archive:
+        archive.writestr("music/two.ogg", b"two")
+    out.mkdir()
+    command = ["dpkg-deb", "--build", str(package), str(out / "tunes_1_all.deb")]
+    subprocess.run(command, check=True, capture_output=True)
+    members = {
+        "usr/one.ogg": b"one",
+        "usr/data.zip!music/two.ogg": b"two",
+        "usr/changed.ogg": b"changed",
+        "usr/gone.ogg": b"gone",
+    }
+    rows = [
+        {"package": "tunes", "member": name, "md5": hashlib.md5(content).hexdigest()}
+        for name, content in members.items()
+    ]
+    reasons = real.fetch("tunes", rows, out)
+    assert (out / "tunes" / "usr_one.ogg").read_bytes() == b"one"
+    assert (out / "tunes" / "music_two.ogg").read_bytes() == b"two"
+    assert [bool(reason) for reason in reasons.values()] == [False, False, True, True]
+    assert not (out / "tunes" / "usr_changed.ogg").exists()
+    monkeypatch.setattr(real, "download", None)  # what is there is not fetched again
+    assert not any(real.fetch("tunes", rows[:2], out).values())
+
+
+def test_no_package_is_for_training_and_for_testing() -> None:
+    if not (DEFAULT_DATA / "real").exists():
+        pytest.skip("needs the table of recordings")
+    train, test = (real.wanted(DEFAULT_DATA / "real", role) for role in ("train", "test"))
+    assert not set(train) & set(test)
+    assert sum(map(len, train.values())) == 470
+    assert not {row["md5"] for rows in train.values() for row in rows} & {
+        row["md5"] for rows in test.values() for row in rows
+    }
 
 
 # Command line

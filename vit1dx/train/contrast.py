@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -54,7 +56,7 @@ class Contrast(nn.Module):
         # On processors PyTorch's fused attention is the slower one at these lengths, and asking
         # for the maps goes round it: 1.6 times as many segments a second.
         mapped = mel.device.type == "cpu"
-        *blocks, last = self.encoder.blocks
+        *blocks, last = cast("list[Block]", list(self.encoder.blocks))
         for block in blocks:
             x, _ = block(x, need_weights=mapped)
         return self.encoder.norm(class_token_after(last, x))

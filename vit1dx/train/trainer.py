@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class Trainer:
     @property
     def kept(self) -> Contrast:
         """The model whose weights are kept: the average, where there is one."""
-        return self._average.module if self._average else self.model
+        return cast("Contrast", self._average.module) if self._average else self.model
 
     def train_step(self, done: float) -> dict[str, Any]:
         """Do one step, a share `done` of the run lying behind it.
@@ -164,4 +164,5 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _average(model: Contrast, recipe: Recipe) -> AveragedModel | None:
     if not recipe.ema:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    moving = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=moving)
