@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import soundfile
 
+from benchmarks.corpus.build import MANIFEST
 from benchmarks.corpus.samples import ARCHIVE, ONE_SHOTS
 from benchmarks.probes.systems import Described, System
 
@@ -33,7 +36,7 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     used = {name for names in ONE_SHOTS.values() for name in names.split()}
     music = [
-        _excerpt(path, folder / f"{path.stem}.wav")
+        excerpt(path, folder / f"{path.stem}.wav")
         for path in sorted((data / "audio").iterdir())
         if path.suffix in SUFFIXES
     ]
@@ -47,11 +50,21 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
             audio = io.BytesIO(content.read())
             if soundfile.info(audio).duration >= LEAST_LOOP:
                 audio.seek(0)
-                loops.append(_excerpt(audio, folder / f"{name}.wav"))
+                loops.append(excerpt(audio, folder / f"{name}.wav"))
     return music, loops
 
 
-def _excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
+def of_manifest(corpus: Path, folder: Path) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Excerpts of the recordings that `benchmarks.corpus.real` fetched, and its rows of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
+    return [
+        excerpt(corpus / row["audio"], folder / f"{number}.wav") for number, row in enumerate(rows)
+    ], rows
+
+
+def excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
+    """Write up to `EXCERPT` seconds from the middle of a recording as WAV."""
     samples, rate = soundfile.read(audio)
     width = min(len(samples), round(EXCERPT * rate))
     first = (len(samples) - width) // 2
