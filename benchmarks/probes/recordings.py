@@ -78,7 +78,7 @@ def retrieval(system: System, recordings: Sequence[Path]) -> dict[str, float]:
     Features of a whole half are centred on the mean of all, and scaled by their deviation;
     neighbours are by cosine.
     """
-    halves = [half for path in recordings for half in _halves(system, path)]
+    halves = [half for path in recordings for half in halves_of(system, path)]
     return {
         name: found_again(np.stack([half.whole[name] for half in halves]))
         for name in halves[0].whole
@@ -94,7 +94,8 @@ def found_again(features: np.ndarray) -> float:
     return float((similarity.argmax(1) == (np.arange(len(unit)) ^ 1)).mean())
 
 
-def _halves(system: System, path: Path) -> list[Described]:
+def halves_of(system: System, path: Path) -> list[Described]:
+    """What a system says of each half of a recording."""
     samples, rate = soundfile.read(path)
     middle = len(samples) // 2
     with tempfile.TemporaryDirectory() as folder:
