@@ -423,7 +423,9 @@ def test_recordings_of_a_package_are_checked_and_listed(
     assert [bool(reason) for reason in reasons.values()] == [False, False, True, True]
     assert not (out / "tunes" / "usr_changed.ogg").exists()
     monkeypatch.setattr(real, "download", None)  # what is there is not fetched again
-    assert not any(real.fetch("tunes", rows[:2], out).values())
+    nameless = {"package": "tunes", "member": "", "md5": ""}
+    reasons = real.fetch("tunes", [*rows[:2], nameless], out)
+    assert list(reasons.values()) == ["", "", "the table names no file"]
 
 
 def test_no_package_is_for_training_and_for_testing() -> None:

@@ -79,8 +79,9 @@ def wanted(data: Path, role: str) -> dict[str, list[Row]]:
 
 def fetch(package: str, rows: list[Row], out: Path) -> dict[str, str]:
     """Write a package's recordings, unless they are there; say by member why one is not."""
-    missing = [row for row in rows if not (out / place(row)).exists()]
-    reasons = dict.fromkeys((row["member"] for row in rows), "")
+    named = [row for row in rows if row["member"]]
+    missing = [row for row in named if not (out / place(row)).exists()]
+    reasons = {row["member"]: "" if row["member"] else "the table names no file" for row in rows}
     if not missing:
         return reasons
     archive = download(package, out)
