@@ -1,6 +1,6 @@
 """Recipes compared at equal budgets over several seeds, by the local probes.
 
-    python -m benchmarks.compare CORPUS OUT [--arms rest] [--init WEIGHTS]
+    python -m benchmarks.compare CORPUS OUT [--arms rest] [--init WEIGHTS] [--real RECORDINGS]
 
 Every run is a `vit1dx train` of its own, in two processes, and is not run again if its weights are
 there. Prints, seed by seed, a Markdown table of what `benchmarks.steer` finds on songs held back,
@@ -23,11 +23,11 @@ from benchmarks.probes.local import TASKS
 from benchmarks.steer import scores, system_of
 from benchmarks.tables import table
 
-MIXED = ["--aligned", "0.5"]
+MIXED = ["--mix", "paper=0.5,aligned=0.5"]
 ARMS = {
     "positives": {
-        "two segments of one track (the paper's)": ["--aligned", "0"],
-        "one time in two orchestrations": ["--aligned", "1"],
+        "two segments of one track (the paper's)": ["--mix", "paper=1"],
+        "one time in two orchestrations": ["--mix", "aligned=1"],
         "both in turn, a head each": MIXED,
     },
     # Beside the last of the above.
@@ -38,6 +38,14 @@ ARMS = {
         "temperature 0.2": [*MIXED, "--temperature", "0.2"],
         "4 s": [*MIXED, "--seconds", "4"],
         "not augmented": [*MIXED, "--no-augment"],
+    },
+    "keep": {
+        f"{keep:g} of the frames": [*MIXED, "--keep", f"{keep}"] for keep in (0.1, 0.25, 0.5, 1)
+    },
+    # With --real.
+    "recordings": {
+        f"{share:g} of steps on recordings": ["--mix", f"paper:real={share},aligned={1 - share}"]
+        for share in (0.25, 0.5, 0.75)
     },
 }
 COMMON = (
@@ -54,13 +62,19 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="A corpus, as benchmarks.corpus makes it.")],
     out: Annotated[Path, typer.Argument(help="Folder of runs, all of one --steps and --init.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
-    arms: Annotated[Literal["positives", "rest"], typer.Option()] = "positives",
+    arms: Annotated[
+        Literal["positives", "rest", "keep", "recordings"], typer.Option()
+    ] = "positives",
+    real: Annotated[
+        Path | None, typer.Option(help="Recordings, as benchmarks.corpus.real fetches them.")
+    ] = None,
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Train every arm from every seed, and print what each has learnt."""
     out.mkdir(parents=True, exist_ok=True)
+    folders = [corpus, real] if real else [corpus]
     common = [*COMMON, "--cache", str(cache or out / "cache"), "--steps", str(steps)]
     common += ["--warmup", str(steps // 8), "--validate-every", str(steps)]
     common += ["--init", str(init)] if init else []
@@ -68,9 +82,9 @@ def main(
     for seed in range(seeds):
         for number, (arm, options) in enumerate(ARMS[arms].items()):
             weights = out / f"{arms}{number}-seed{seed}.safetensors"
-            if not last(weights).exists():
-                train(corpus, weights, [*common, *options, "--seed", str(seed)])
-            found[arm].append(best(corpus, last(weights), out))
+            if not weights.exists():
+                train(folders, weights, [*common, *options, "--seed", str(seed)])
+            found[arm].append(best(corpus, weights, out))
         print(f"{steps} steps, from {init.name if init else 'nothing'}, seeds up to {seed}; in %\n")
         rows = [_row(arm, each) for arm, each in found.items()]
         print(table([arms, *TASKS], rows), flush=True)
@@ -91,16 +105,13 @@ def best(corpus: Path, weights: Path, folder: Path) -> list[float]:
     return [100 * max(layer[task] for layer in found) for task in TASKS]
 
 
-def last(weights: Path) -> Path:
-    """Where a run leaves its last weights: its best by retrieval need not be its best by chords."""
-    return weights.with_suffix(".run") / "last.safetensors"
-
-
-def train(corpus: Path, weights: Path, options: list[str]) -> None:
+def train(folders: list[Path], weights: Path, options: list[str]) -> None:
     """One run."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", "2", "-m", "vit1dx", "train", str(corpus)]
-    where = ["-o", str(weights), "--groups", str(corpus / MANIFEST)]
+    command = [*torchrun, "--nproc-per-node", "2", "-m", "vit1dx", "train", *map(str, folders)]
+    where = ["-o", str(weights)]
+    for folder in folders:
+        where += ["--groups", str(folder / MANIFEST)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = weights.with_suffix(".log")
     with log.open("w") as output:

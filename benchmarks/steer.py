@@ -1,11 +1,12 @@
 """A quick look at weights while training goes on: the local probes, on songs held back for it.
 
-    python -m benchmarks.steer CORPUS WEIGHTS... [--layers 1,3,6,12]
+    python -m benchmarks.steer CORPUS WEIGHTS... [--layers 1,3,6,12] [--recordings TEST]
 
 Probes are fitted on songs that the encoder was trained on and scored on songs that it was not
 (those that the corpus's manifest calls "valid"), of all sources and soundfonts. "untrained" and
-"log-mel" work in the place of weights. The shipped table is `benchmarks.probes`', of the testing
-songs.
+"log-mel" work in the place of weights. With recordings (`benchmarks.corpus.real --role test`) a
+last column says how often the other half of one is found. The shipped table is
+`benchmarks.probes`', of the testing songs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from benchmarks.probes import local
 from benchmarks.probes.collection import Memory, Render, of_sources, renders
+from benchmarks.probes.recordings import of_manifest, retrieval
 from benchmarks.probes.systems import CONFIG, Described, System, itself, log_mel, untrained
 from benchmarks.tables import table
 from vit1dx import Extractor
@@ -38,7 +40,8 @@ def tokens(**options: Any) -> System:
     def describe(audio: Path, closely: bool = True) -> Described:
         track = extractor(audio)
         names = [f"layer {layer}" for layer in track.layers]
-        return Described(dict(zip(names, track.sequence_tokens, strict=True)), {})
+        frames = dict(zip(names, track.sequence_tokens, strict=True))
+        return Described(frames, dict(zip(names, track.mean_token, strict=True)))
 
     return describe
 
@@ -71,19 +74,42 @@ def _score(
     return {task: sum(one.test[task] for one in each) / seeds for task in local.TASKS}
 
 
+def halves(recordings: Path, make: Callable[[], System]) -> dict[str, float]:
+    """How often the other half of a recording is found, by feature."""
+    with tempfile.TemporaryDirectory() as folder:
+        music, _ = of_manifest(recordings, Path(folder))
+        return retrieval(make(), music)
+
+
 def main() -> None:
     """Print a table for each of the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--layers", default=",".join(map(str, LAYERS)))
+    parser.add_argument("--recordings", type=Path)
     options = parser.parse_args()
     layers = [int(layer) for layer in options.layers.split(",")]
+    columns = [*local.TASKS, *(["other half"] if options.recordings else [])]
     for weights in options.weights:
         with tempfile.TemporaryDirectory() as folder:
-            found = scores(options.corpus, system_of(weights, layers, Path(folder)))
-        rows = [[name, *(f"{100 * v:.1f}" for v in row.values())] for name, row in found.items()]
-        print(table([weights, *local.TASKS], rows), flush=True)
+            make = system_of(weights, layers, Path(folder))
+            found = scores(options.corpus, make)
+            again = halves(options.recordings, make) if options.recordings else {}
+        rows = [
+            [name, *(f"{100 * v:.1f}" for v in (*row.values(), *_of(again, name)))]
+            for name, row in found.items()
+        ]
+        print(table([weights, *columns], rows), flush=True)
+
+
+def _of(again: dict[str, float], name: str) -> list[float]:
+    """What was found of a feature, which a whole track may have by its mean and deviation."""
+    return [
+        value
+        for feature, value in again.items()
+        if feature in (name, f"{name}, mean and deviation")
+    ]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import stat
+import subprocess
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from benchmarks.corpus import real
 from benchmarks.corpus.__main__ import DEFAULT_DATA, app
 from benchmarks.corpus.build import Job, build, do, write_manifest
 from benchmarks.corpus.compose import compose, style_of
@@ -76,7 +80,7 @@ def plain_rendition(program: int, onsets: list[float], seconds: float) -> Rendit
     grid = Grid(beats, np.arange(0, len(beats), 4))
     song = Song("composed", 1, "test", "test", (Track("melody", notes),), grid, 0.0, seconds)
     timeline = Timeline(0.0, seconds, 0, 1.0)
-    return Rendition(song, 0, 0, timeline, plain_ensemble(melody=program), (voice,), -20.0)
+    return Rendition(song, 0, 0, timeline, plain_ensemble(melody=program), (voice,), -20.0, 0)
 
 
 def chord_share(labels: dict[str, Any], lag: float = 0.0) -> float:
@@ -204,6 +208,17 @@ def test_aligned_renditions_share_time_and_key_but_not_sound() -> None:
         assert labels[0][name] == labels[1][name]
     assert labels[0]["render"]["ensemble"] != labels[1]["render"]["ensemble"]
     assert labels[0]["render"]["tempo_scale"] != labels[2]["render"]["tempo_scale"]
+
+
+def test_aligned_renditions_may_share_their_drums(held_out_songs: list[Song]) -> None:
+    plan = replace(PLAN, aligned=2, shared_drums=1.0)
+    for song in (held_out_songs[0], compose(7)):
+        one, other, apart = (draw_rendition(song, i, plan) for i in range(3))
+        drums = [[v.notes for v in it.voices if v.is_drums] for it in (one, other, apart)]
+        assert [len(each) for each in drums] == [1, 1, 1]
+        np.testing.assert_array_equal(drums[0][0], drums[1][0])
+        assert one.kit == other.kit != apart.kit
+        assert one.ensemble.programs != other.ensemble.programs
 
 
 def test_transposition_moves_notes_chords_and_keys_together() -> None:
@@ -372,13 +387,66 @@ def test_chroma_of_a_render_fits_its_chords(held_out_songs: list[Song], tmp_path
     assert inside(0.0) > inside(60 / labels["tempo"])
 
 
+# Recordings
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_recordings_of_a_package_are_checked_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, out = tmp_path / "package", tmp_path / "out"
+    (package / "DEBIAN").mkdir(parents=True)
+    (package / "DEBIAN" / "control").write_text(
+        "Package: tunes\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: tunes\n"
+    )
+    (package / "usr").mkdir()
+    (package / "usr" / "one.ogg").write_bytes(b"one")
+    (package / "usr" / "changed.ogg").write_bytes(b"another version")
+    with zipfile.ZipFile(package / "usr" / "data.zip", "w") as archive:
+        archive.writestr("music/two.ogg", b"two")
+    out.mkdir()
+    command = ["dpkg-deb", "--build", str(package), str(out / "tunes_1_all.deb")]
+    subprocess.run(command, check=True, capture_output=True)
+    members = {
+        "usr/one.ogg": b"one",
+        "usr/data.zip!music/two.ogg": b"two",
+        "usr/changed.ogg": b"changed",
+        "usr/gone.ogg": b"gone",
+    }
+    rows = [
+        {"package": "tunes", "member": name, "md5": hashlib.md5(content).hexdigest()}
+        for name, content in members.items()
+    ]
+    reasons = real.fetch("tunes", rows, out)
+    assert (out / "tunes" / "usr_one.ogg").read_bytes() == b"one"
+    assert (out / "tunes" / "music_two.ogg").read_bytes() == b"two"
+    assert [bool(reason) for reason in reasons.values()] == [False, False, True, True]
+    assert not (out / "tunes" / "usr_changed.ogg").exists()
+    monkeypatch.setattr(real, "download", None)  # what is there is not fetched again
+    nameless = {"package": "tunes", "member": "", "md5": ""}
+    reasons = real.fetch("tunes", [*rows[:2], nameless], out)
+    assert list(reasons.values()) == ["", "", "the table names no file"]
+
+
+def test_no_package_is_for_training_and_for_testing() -> None:
+    if not (DEFAULT_DATA / "real").exists():
+        pytest.skip("needs the table of recordings")
+    train, test = (real.wanted(DEFAULT_DATA / "real", role) for role in ("train", "test"))
+    assert not set(train) & set(test)
+    assert sum(map(len, train.values())) == 470
+    assert not {row["md5"] for rows in train.values() for row in rows} & {
+        row["md5"] for rows in test.values() for row in rows
+    }
+
+
 # Command line
 
 
-def test_the_held_out_soundfont_is_refused_for_training(tmp_path: Path) -> None:
-    if not SOUNDFONTS[HELD_OUT].exists():
-        pytest.skip(f"{SOUNDFONTS[HELD_OUT]} is not installed")
-    arguments = [str(tmp_path), "--soundfont", HELD_OUT, "--split", "train"]
+@pytest.mark.parametrize("name", HELD_OUT)
+def test_held_out_soundfonts_are_refused_for_training(tmp_path: Path, name: str) -> None:
+    if not SOUNDFONTS[name].exists():
+        pytest.skip(f"{SOUNDFONTS[name]} is not installed")
+    arguments = [str(tmp_path), "--soundfont", name, "--split", "train"]
     result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert "held out" in result.output

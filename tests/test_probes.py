@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from benchmarks import steer
 from benchmarks.corpus.__main__ import app as corpus_app
 from benchmarks.corpus.harte import PITCH_NAMES, QUALITIES
-from benchmarks.probes import recordings, similarity, systems
+from benchmarks.probes import albums, recordings, similarity, systems
 from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
 from benchmarks.probes.curves import head_curves
@@ -208,6 +208,19 @@ def test_pairs_are_found_again_where_they_are_alike() -> None:
     pairs = np.repeat(rng.standard_normal((20, 8)), 2, axis=0)
     assert recordings.found_again(pairs + 0.01 * rng.standard_normal(pairs.shape)) == 1
     assert recordings.found_again(rng.standard_normal((40, 8))) < 0.3
+
+
+def test_albums_are_told_apart_where_vectors_tell_them_apart() -> None:
+    rng, n = np.random.default_rng(0), 60
+    number = np.arange(n) % 4
+    names = [f"album {i}" for i in number]
+    told = np.repeat(np.eye(4)[number] + 0.1 * rng.standard_normal((n, 4)), 2, axis=0)
+    found = albums.scored(told, names, names, seeds=2)
+    assert found["album"] == 1
+    assert found["artist"] == pytest.approx(1)
+    nothing = albums.scored(rng.standard_normal((2 * n, 4)), names, names, seeds=2)
+    assert nothing["album"] < 0.5
+    assert nothing["other half"] < 0.2
 
 
 @pytest.mark.parametrize("alteration", ["+3 dB", "noise at -30 dB", "mp3 at 64 kbit/s"])

@@ -11,7 +11,15 @@ import typer
 
 from . import __version__
 from .console import lost, settle
-from .errors import LockedError, SpaceError, StoreError, UsageError, Vit1dxError, WriteError
+from .errors import (
+    LockedError,
+    SpaceError,
+    StoreError,
+    TrainingError,
+    UsageError,
+    Vit1dxError,
+    WriteError,
+)
 from .help import Command, Group, SearchingCommand
 from .stop import SIGNALS
 from .train.command import train
@@ -28,6 +36,7 @@ ERROR_EXITS: dict[type[Vit1dxError], int] = {
     SpaceError: EXIT_NOTHING_DONE,
     LockedError: EXIT_BUSY,
     StoreError: EXIT_STORE,
+    TrainingError: EXIT_SOME_FAILED,
     Vit1dxError: EXIT_USAGE,
 }
 
@@ -340,9 +349,8 @@ def _run() -> int:
     except SystemExit as end:
         return int(end.code or 0)
     except Vit1dxError as error:
-        return _say(
-            str(error), next(c for kind, c in ERROR_EXITS.items() if isinstance(error, kind))
-        )
+        code = next(code for kind, code in ERROR_EXITS.items() if isinstance(error, kind))
+        return _say(str(error), code)
     except KeyboardInterrupt:
         return _say(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
     return 0

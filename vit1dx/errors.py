@@ -21,6 +21,10 @@ class WeightsError(Vit1dxError):
     """A weights or model file cannot be used."""
 
 
+class TrainingError(Vit1dxError):
+    """A training run cannot go on."""
+
+
 class BackendError(Vit1dxError):
     """The backend or the device asked for is not there."""
 

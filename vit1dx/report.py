@@ -161,13 +161,13 @@ def _kept(summary: Summary) -> Iterator[str]:
         yield f"not read, its track is kept: {track_id}: {reason}"
     if summary.outdated:
         yield (
-            f"{count(len(summary.outdated), 'track')} kept of files that failed after they changed: "
-            f"{_few(summary.outdated)}"
+            f"{count(len(summary.outdated), 'track')} kept of files that failed after they "
+            f"changed: {_few(summary.outdated)}"
         )
     if summary.gone:
         yield (
-            f"{count(len(summary.gone), 'track')} kept of files that are no longer where they were read "
-            f"from: {_few(summary.gone)}"
+            f"{count(len(summary.gone), 'track')} kept of files that are no longer where they "
+            f"were read from: {_few(summary.gone)}"
         )
     if summary.others:
         others = count(summary.others, "other track")

@@ -32,6 +32,9 @@ def main(
     source: Annotated[str, typer.Option(help=f"Any of {','.join(SOURCES)}.")] = ",".join(SOURCES),
     renditions: Annotated[int, typer.Option(min=1, help="Renders of each song.")] = 3,
     aligned: Annotated[int, typer.Option(min=1, help="Renders that share key and tempo.")] = 3,
+    shared_drums: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of those with the same drums.")
+    ] = 0.0,
     seconds: Annotated[float, typer.Option(min=1, help="Length of a render, at most.")] = 60.0,
     soundfont: Annotated[str, typer.Option(help=f"Any of {','.join(SOUNDFONTS)}.")] = (
         "FluidR3,TimGM6mb"
@@ -53,7 +56,7 @@ def main(
         raise typer.BadParameter(str(error)) from error
     songs = songs[: limit or None]
     out.mkdir(parents=True, exist_ok=True)
-    plan = Plan(seed, seconds, names, ensembles, aligned)
+    plan = Plan(seed, seconds, names, ensembles, aligned, shared_drums)
     outcomes = build(jobs_of(songs, renditions, plan, out, data.resolve()), workers)
     failed = _followed(outcomes, len(songs) * renditions, console)
     write_failures(out, failed)
@@ -67,12 +70,12 @@ def _stop(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def checked_soundfonts(names: str, split: str) -> tuple[str, ...]:
-    """Soundfonts by name, refusing the held-out one for anything but testing."""
+    """Soundfonts by name, refusing those held out for anything but testing."""
     chosen = tuple(names.split(","))
     for name in chosen:
         soundfont_path(name)
-    if HELD_OUT in chosen and split != "test":
-        raise ValueError(f"soundfont {HELD_OUT} with split {split!r}: it is held out for 'test'")
+        if name in HELD_OUT and split != "test":
+            raise ValueError(f"soundfont {name} with split {split!r}: it is held out for 'test'")
     return chosen
 
 

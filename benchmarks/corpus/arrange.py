@@ -63,6 +63,14 @@ def arrange(song: Song, ensemble: Ensemble, rng: np.random.Generator) -> Song:
     return replace(song, tracks=tuple(tracks))
 
 
+def drums_of(song: Song, rng: np.random.Generator) -> Track | None:
+    """A song's own drums, or some written for it; None where its harmony is not known either."""
+    own = [track for track in song.tracks if track.role == "drums"]
+    if own or not song.chords:
+        return own[0] if own else None
+    return _written("drums", score_of(song, float(rng.choice(SWINGS))), rng)
+
+
 def _kept(tracks: tuple[Track, ...], ensemble: Ensemble, padded: bool) -> tuple[Track, ...]:
     """Tracks that have a player, and all harmony where none has and no pad will be written.
 

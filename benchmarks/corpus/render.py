@@ -33,7 +33,7 @@ def render(rendition: Rendition, data: Path, seed: int, synth: Synth) -> np.ndar
     synthesised, drums = _split_drums(rendition)
     sound = _mono(synthesise(synthesised, synth), length)
     for voice in drums:
-        kit = draw_kit(np.random.default_rng([seed, KIT_STREAM, rendition.ensemble.index]))
+        kit = draw_kit(np.random.default_rng([seed, KIT_STREAM, rendition.kit]))
         beat = play_kit(voice.notes, kit, data, SAMPLE_RATE, length)
         sound = sound + beat * KIT_LEVEL * (_rms(sound) or 1.0) / max(_rms(beat), 1e-9)
     return _as_int16(_levelled(_faded(sound), rendition.level))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.corpus.arrange import arrange
+from benchmarks.corpus.arrange import arrange, drums_of
 from benchmarks.corpus.orchestra import (
     DECAYING,
     RANGE_OF_ROLE,
@@ -109,6 +109,8 @@ class Rendition:
         What is played, on the render's axis.
     level : float
         Loudness aimed at, RMS in dB of full scale.
+    kit : int
+        Number of the kit of recordings, where those play the drums.
     """
 
     song: Song
@@ -118,6 +120,7 @@ class Rendition:
     ensemble: Ensemble
     voices: tuple[Voice, ...]
     level: float
+    kit: int
 
 
 def render_name(song: Song, group: int, index: int) -> str:
@@ -141,6 +144,8 @@ class Plan:
         How many orchestrations the corpus has; fewer are shared by more songs.
     aligned : int
         How many renditions of a song share a timeline.
+    shared_drums : float
+        Share of those groups in which all renditions have the same drums, of recordings.
     """
 
     seed: int
@@ -148,6 +153,7 @@ class Plan:
     soundfonts: tuple[str, ...]
     ensembles: int = 96
     aligned: int = 3
+    shared_drums: float = 0.0
 
     def group_of(self, index: int) -> int:
         """Group of aligned renditions that rendition `index` of a song belongs to."""
@@ -168,10 +174,16 @@ def draw_rendition(song: Song, index: int, plan: Plan) -> Rendition:
     ensemble = draw_ensemble(plan.seed, int(rng.integers(plan.ensembles)), plan.soundfonts)
     arranged, programs = _orchestrated(song, ensemble, rng)
     voices = _voices(arranged, programs, timeline, rng)
+    kit = ensemble.index
+    drums = drums_of(song, shared) if shared.random() < plan.shared_drums else None
+    if drums:
+        ensemble, kit = replace(ensemble, sampled_kit=True), key + group
+        others = tuple(voice for voice in voices if not voice.is_drums)
+        voices = (*others, _voice(drums, 0, timeline, shared))
     if ensemble.sampled_kit:
         voices = tuple(_sampled(voice) for voice in voices)
     level = float(rng.uniform(-26.0, -14.0))
-    return Rendition(arranged, group, index, timeline, ensemble, voices, level)
+    return Rendition(arranged, group, index, timeline, ensemble, voices, level, kit)
 
 
 def draw_timeline(song: Song, plan: Plan, rng: np.random.Generator) -> Timeline:

@@ -18,7 +18,16 @@ from benchmarks.corpus.__main__ import DEFAULT_DATA
 from benchmarks.probes import systems
 from benchmarks.probes.collection import Memory
 from benchmarks.probes.earlier import MEASURED_AGAIN, read_earlier, with_baselines
-from benchmarks.probes.measure import Sets, chosen, contenders, described, probed, public, real
+from benchmarks.probes.measure import (
+    Sets,
+    chosen,
+    contenders,
+    described,
+    of_albums,
+    probed,
+    public,
+    real,
+)
 from benchmarks.probes.report import markdown
 from vit1dx.weights import WeightsInfo, read_info
 
@@ -32,6 +41,9 @@ def main(
     test: Annotated[Path, typer.Option(help="Renders of testing songs, to score them on.")],
     out: Annotated[Path, typer.Option("-o", help="Folder for tables and features.")],
     data: Annotated[Path, typer.Option(help="Folder of real recordings.")] = DEFAULT_DATA,
+    albums: Annotated[
+        Path | None, typer.Option(help="Recordings, by benchmarks.corpus.real --role test.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     share: Annotated[float, typer.Option(help="Of the renders; below 1 for a try-out.")] = 1.0,
     baselines: Annotated[
@@ -46,7 +58,7 @@ def main(
     if info.config.mel != systems.CONFIG.mel:
         raise typer.BadParameter(f"{weights}: {info.config.mel}; {systems.CONFIG.mel} is needed")
     sets = chosen(corpus, test, share)
-    makers = contenders(weights, info.config, out)
+    makers = everyone = contenders(weights, info.config, out)
     earlier = None
     if baselines:
         try:
@@ -62,6 +74,7 @@ def main(
     found = probed(memory, list(makers), sets, seeds)
     console.print("recordings")
     found["recordings"] = real(makers, data, out / "recordings")
+    found["albums"] = of_albums(everyone, albums, seeds) if albums else {}
     found["about"] = about(info, sets, seeds)
     if earlier:
         found = with_baselines(found, earlier)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probes import local, onsets, recordings, similarity, systems, whole
+from benchmarks.probes import albums, local, onsets, recordings, similarity, systems, whole
 from benchmarks.probes.collection import Memory, Render, of_sources, renders
 from benchmarks.probes.scores import summary
 from vit1dx.config import Config
@@ -163,6 +163,17 @@ def real(
             },
         }
     return found
+
+
+def of_albums(
+    makers: dict[str, Callable[[], systems.System]], corpus: Path, seeds: int
+) -> dict[str, Any]:
+    """Other halves, albums and artists of recordings that were never trained on."""
+    return {
+        public(name): _kept(name, albums.measure(make(), corpus, seeds))
+        for name, make in makers.items()
+        if name not in LOCAL_ONLY
+    }
 
 
 def _kept(system: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import soundfile
 
+from benchmarks.corpus.build import MANIFEST
 from benchmarks.corpus.samples import ARCHIVE, ONE_SHOTS
 from benchmarks.probes.systems import Described, System
 
@@ -33,7 +36,7 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     used = {name for names in ONE_SHOTS.values() for name in names.split()}
     music = [
-        _excerpt(path, folder / f"{path.stem}.wav")
+        excerpt(path, folder / f"{path.stem}.wav")
         for path in sorted((data / "audio").iterdir())
         if path.suffix in SUFFIXES
     ]
@@ -47,11 +50,21 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
             audio = io.BytesIO(content.read())
             if soundfile.info(audio).duration >= LEAST_LOOP:
                 audio.seek(0)
-                loops.append(_excerpt(audio, folder / f"{name}.wav"))
+                loops.append(excerpt(audio, folder / f"{name}.wav"))
     return music, loops
 
 
-def _excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
+def of_manifest(corpus: Path, folder: Path) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Excerpts of the recordings that `benchmarks.corpus.real` fetched, and its rows of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
+    return [
+        excerpt(corpus / row["audio"], folder / f"{number}.wav") for number, row in enumerate(rows)
+    ], rows
+
+
+def excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
+    """Write up to `EXCERPT` seconds from the middle of a recording as WAV."""
     samples, rate = soundfile.read(audio)
     width = min(len(samples), round(EXCERPT * rate))
     first = (len(samples) - width) // 2
@@ -65,7 +78,7 @@ def retrieval(system: System, recordings: Sequence[Path]) -> dict[str, float]:
     Features of a whole half are centred on the mean of all, and scaled by their deviation;
     neighbours are by cosine.
     """
-    halves = [half for path in recordings for half in _halves(system, path)]
+    halves = [half for path in recordings for half in halves_of(system, path)]
     return {
         name: found_again(np.stack([half.whole[name] for half in halves]))
         for name in halves[0].whole
@@ -81,7 +94,8 @@ def found_again(features: np.ndarray) -> float:
     return float((similarity.argmax(1) == (np.arange(len(unit)) ^ 1)).mean())
 
 
-def _halves(system: System, path: Path) -> list[Described]:
+def halves_of(system: System, path: Path) -> list[Described]:
+    """What a system says of each half of a recording."""
     samples, rate = soundfile.read(path)
     middle = len(samples) // 2
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from benchmarks.probes import local, whole
+from benchmarks.probes import albums, local, whole
 from benchmarks.probes.similarity import DIMENSIONS
 from benchmarks.tables import table
 
@@ -22,6 +22,8 @@ def markdown(found: Table) -> str:
     parts += [_onsets(found["onsets"]), _similarity(found["similarity"])]
     if found["recordings"]:
         parts += [_retrieval(found["recordings"]), _robustness(found["recordings"])]
+    if found.get("albums"):  # none before there were any
+        parts.append(_albums(found["albums"]))
     return "\n".join(parts)
 
 
@@ -158,6 +160,20 @@ def _retrieval(found: Table) -> str:
         "their recording; of a ViT-1D, by mean class token / sequence tokens / both / sequence "
         "tokens with their deviation; of others, by mean and deviation:\n\n"
         + table(["features", "retrieval"], rows)
+    )
+
+
+def _albums(found: Table) -> str:
+    rows = [
+        [_name(system, feature)] + [f"{100 * scores[task]:.1f}" for task in albums.TASKS]
+        for system, features in found.items()
+        for feature, scores in features.items()
+    ]
+    return (
+        "### Recordings of albums that were never trained on\n\n"
+        "Share of halves whose nearest is their other one; accuracy of the album; mean average "
+        "precision of the artist, cross-validated; in %:\n\n"
+        + table(["features", *albums.TASKS], rows)
     )
 
 

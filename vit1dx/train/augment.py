@@ -1,10 +1,10 @@
-"""Alterations that leave the music what it is: level, tone, noise, room, band, speed, mixture.
+"""Alterations that leave the music what it is: level, tone, noise, room, band, mixture.
 
-They are drawn for a whole batch at once and applied to all of it at once; most of them act on power
-spectra, on the way to the mel frames, where they cost next to nothing. Energy is added there
-without phase: noise as an exponential spectrum, late reverberation as an exponentially decaying sum
-of earlier frames (Lebart et al., "A new method based on spectral subtraction for speech
-dereverberation", 2001).
+They are drawn for a whole batch at once and applied to all of it at once, on mel powers, where they
+cost next to nothing. Energy is added there without phase: noise as an exponential spectrum, other
+music as its powers, late reverberation as an exponentially decaying sum of earlier frames (Lebart
+et al., "A new method based on spectral subtraction for speech dereverberation", 2001). What needs
+samples, as a change of speed or a shift by less than a frame, cannot be done there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..arrays import Array
 from ..config import MelConfig
+from ..mel import mel_filters
 
 TONE_POINTS = 7  # gains of the equaliser, evenly spaced on a logarithmic axis of frequency
 _NOISE_ROWS = 1024  # spectra of noise kept to draw from
@@ -30,8 +31,6 @@ class Ranges:
 
     Attributes
     ----------
-    speed : float
-        Greatest change of speed (pitch and tempo together), as a share.
     gain, tone, tilt : float
         Greatest change of level, of one point of the equaliser, and of level from the lowest to
         the highest frequency, dB either way.
@@ -44,10 +43,9 @@ class Ranges:
     low_chance, low_cut, high_chance, high_cut : float, (float, float), ...
         Band limits, Hz.
     codec_chance, codec_floor : float, (float, float)
-        Bins so far below the loudest of their frame are dropped, as codecs do, dB.
+        Bands so far below the loudest of their frame are dropped, as codecs do, dB.
     """
 
-    speed: float = 0.012
     gain: float = 10.0
     tone: float = 4.0
     tilt: float = 8.0
@@ -73,8 +71,8 @@ class Knobs:
 
     Attributes
     ----------
-    speed, mix : arrays
-        Factor of speed; amplitude of the segment mixed in, 0 for none.
+    mix : array
+        Power of the segment mixed in, relative to its own, 0 for none.
     gain, tone : arrays
         dB.
     noise, slope, noise_row : arrays
@@ -84,10 +82,9 @@ class Knobs:
     low, high : arrays
         Limits of the band, Hz.
     codec : array
-        Power relative to the loudest bin below which bins are dropped, 0 for none.
+        Power relative to the loudest band below which bands are dropped, 0 for none.
     """
 
-    speed: Array
     mix: Array
     gain: Array
     tone: Array
@@ -108,8 +105,7 @@ def draw_knobs(rng: np.random.Generator, n: int, ranges: Ranges) -> Knobs:
     """Draw the alterations of n segments."""
     r = ranges
     drawn = {
-        "speed": 1 + _between(rng, n, (-r.speed, r.speed)),
-        "mix": _power(_between(rng, n, r.mix_level) / 2) * _chance(rng, n, r.mix_chance),
+        "mix": _power(_between(rng, n, r.mix_level)) * _chance(rng, n, r.mix_chance),
         "gain": _between(rng, n, (-r.gain, r.gain)),
         "tone": _tone(rng, n, r),
         "noise": _power(_between(rng, n, r.noise_level)) * _chance(rng, n, r.noise_chance),
@@ -150,98 +146,122 @@ def _tone(rng: np.random.Generator, n: int, ranges: Ranges) -> Array:
 
 
 class Augment:
-    """Applies knobs to batches.
+    """Applies knobs to batches of log-mel frames.
 
     Parameters
     ----------
     config : MelConfig
-        Rate and transform.
+        Bands, and the scale of the frames.
     device : torch.device
     """
 
     def __init__(self, config: MelConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        self._hz = torch.linspace(0, config.sample_rate / 2, 1 + config.n_fft // 2, device=device)
+        filters = torch.from_numpy(mel_filters(config)).to(device)
+        bins = torch.linspace(0, config.sample_rate / 2, len(filters), device=device)
+        total = filters.sum(dim=0)
+        self._hz = bins @ filters / total  # centres of the bands
+        self._widths = _shares(torch.gradient(self._hz)[0])
         self._tone_basis = _tone_basis(self._hz)
         # One table for all: rows from anywhere in it serve as well as fresh noise.
-        table = np.random.default_rng(_NOISE_SEED).exponential(size=(_NOISE_ROWS, len(self._hz)))
-        self._noise = torch.from_numpy(table.astype(np.float32)).to(device)
+        table = np.random.default_rng(_NOISE_SEED).exponential(size=(_NOISE_ROWS, len(bins)))
+        self._noise = torch.from_numpy(table.astype(np.float32)).to(device) @ filters / total
 
-    def waves(self, waves: Tensor, others: Tensor, knobs: Knobs, n_samples: int) -> Tensor:
-        """Mix `others` into waves, both (n, samples), then change speed, to (n, n_samples)."""
-        if knobs.mix.any():
-            waves = waves + self._column(knobs.mix)[:, 0] * others
-        if (knobs.speed == 1).all():
-            return waves[:, :n_samples]
-        return _at_speed(waves, self._column(knobs.speed)[:, 0], n_samples)
+    def __call__(
+        self, mel: Tensor, others: Tensor, knobs: Knobs, kept: Tensor | None = None
+    ) -> Tensor:
+        """Alter segments, and give some of their frames.
 
-    def power(self, power: Tensor, knobs: Knobs) -> Tensor:
-        """Everything else, on power spectra (n, time, bins)."""
-        level = power.mean(dim=(1, 2), keepdim=True)
+        Parameters
+        ----------
+        mel : (n, time, n_mels) tensor
+            Log-mel frames.
+        others : (m, time, n_mels) tensor
+            What is mixed into those m segments whose knob for it is not 0.
+        knobs : Knobs
+        kept : (n, kept) int64 tensor, optional
+            Frames to give; all by default.
+
+        Returns
+        -------
+        (n, kept, n_mels) tensor
+        """
+        power = self._powers(mel if kept is None else chosen(mel, kept))
+        self._mix(power, others, knobs, kept)
+        self._reverberate(power, mel, knobs, kept)
+        level = (power @ self._widths).mean(dim=1)[:, None, None]
         power = power * self._response(knobs)
-        power = self._reverberated(power, knobs)
-        power = self._noisy(power, knobs, level)
-        power = self._coded(power, knobs)
-        return power * self._column(_power(knobs.gain))
+        self._add_noise(power, knobs, level, kept)
+        self._drop(power, knobs)
+        return self._log(power * self._column(_power(knobs.gain)))
+
+    def _powers(self, mel: Tensor) -> Tensor:
+        return torch.pow(10, (mel * self.config.scale + self.config.mean) / 10)
+
+    def _log(self, power: Tensor) -> Tensor:
+        decibels = 10 * torch.log10(power.clamp_min(self.config.floor))
+        return (decibels - self.config.mean) / self.config.scale
 
     def _column(self, values: Array) -> Tensor:
         """(n,) values as (n, 1, 1)."""
         return torch.from_numpy(np.asarray(values, np.float32)).to(self.device)[:, None, None]
 
-    def _response(self, knobs: Knobs) -> Tensor:
-        """Power gain by segment and bin, (n, 1, bins)."""
-        tone = torch.from_numpy(knobs.tone).to(self.device) @ self._tone_basis
-        inside = (self._hz >= self._column(knobs.low)) & (self._hz <= self._column(knobs.high))
-        return torch.pow(10, tone / 10)[:, None] * inside
+    def _mix(self, power: Tensor, others: Tensor, knobs: Knobs, kept: Tensor | None) -> None:
+        rows = np.flatnonzero(knobs.mix)
+        if len(rows):
+            frames = others if kept is None else chosen(others, kept[rows])
+            power[rows] += self._powers(frames) * self._column(knobs.mix[rows])
 
-    def _reverberated(self, power: Tensor, knobs: Knobs) -> Tensor:
+    def _reverberate(self, power: Tensor, mel: Tensor, knobs: Knobs, kept: Tensor | None) -> None:
         rows = np.flatnonzero(knobs.reverb)
-        if not len(rows):
-            return power
-        tails = self._tails(knobs[rows], power.shape[1])
-        power[rows] += tails @ power[rows]
-        return power
+        if len(rows):
+            every = torch.arange(mel.shape[1], device=self.device).expand(len(rows), -1)
+            to = every if kept is None else kept[rows]
+            power[rows] += self._tails(knobs[rows], to, mel.shape[1]) @ self._powers(mel[rows])
 
-    def _tails(self, knobs: Knobs, n_frames: int) -> Tensor:
+    def _tails(self, knobs: Knobs, to: Tensor, n_frames: int) -> Tensor:
         """What each frame adds to each later one, (n, to, from), of `reverb` energy in all."""
-        frames = torch.arange(n_frames, device=self.device)
-        behind = (frames[:, None] - frames).float()
+        behind = (to[:, :, None] - torch.arange(n_frames, device=self.device)).float()
         by_frame = 10 ** (-6 / (knobs.decay * self.config.frame_rate))
         tail = self._column(by_frame) ** behind.clamp_min(1) * (behind > 0)
         return tail * self._column(knobs.reverb * (1 - by_frame) / by_frame)
 
-    def _noisy(self, power: Tensor, knobs: Knobs, level: Tensor) -> Tensor:
+    def _response(self, knobs: Knobs) -> Tensor:
+        """Power gain by segment and band, (n, 1, n_mels)."""
+        tone = torch.from_numpy(knobs.tone).to(self.device) @ self._tone_basis
+        inside = (self._hz >= self._column(knobs.low)) & (self._hz <= self._column(knobs.high))
+        return torch.pow(10, tone / 10)[:, None] * inside
+
+    def _add_noise(self, power: Tensor, knobs: Knobs, level: Tensor, kept: Tensor | None) -> None:
         rows = np.flatnonzero(knobs.noise)
         if not len(rows):
-            return power
+            return
         shape = self._hz.clamp_min(50.0) ** -self._column(knobs.slope[rows])
-        shape = shape / shape.mean(dim=2, keepdim=True)
-        first = torch.from_numpy(knobs.noise_row[rows].astype(np.int64)).to(self.device)
-        frames = torch.arange(power.shape[1], device=self.device)
-        noise = self._noise[(first[:, None] + frames) % _NOISE_ROWS]
+        shape = shape / (shape @ self._widths)[:, :, None]
+        first = torch.from_numpy(knobs.noise_row[rows].astype(np.int64)).to(self.device)[:, None]
+        frames = torch.arange(power.shape[1], device=self.device) if kept is None else kept[rows]
+        noise = self._noise[(first + frames) % _NOISE_ROWS]
         power[rows] += noise * shape * self._column(knobs.noise[rows]) * level[rows]
-        return power
 
-    def _coded(self, power: Tensor, knobs: Knobs) -> Tensor:
+    def _drop(self, power: Tensor, knobs: Knobs) -> None:
         rows = np.flatnonzero(knobs.codec)
-        if not len(rows):
-            return power
-        kept = power[rows]
-        least = kept.amax(dim=2, keepdim=True) * self._column(knobs.codec[rows])
-        power[rows] = kept * (kept >= least)
-        return power
+        if len(rows):
+            loud = power[rows]
+            least = loud.amax(dim=2, keepdim=True) * self._column(knobs.codec[rows])
+            power[rows] = loud * (loud >= least)
+
+
+def chosen(frames: Tensor, kept: Tensor) -> Tensor:
+    """Those frames (n, kept, ...) of (n, time, ...) that `kept` (n, kept) names."""
+    return frames.gather(1, kept[:, :, None].expand(-1, -1, frames.shape[2]))
+
+
+def _shares(widths: Tensor) -> Tensor:
+    return widths / widths.sum()
 
 
 def _tone_basis(hz: Tensor) -> Tensor:
-    """Linear interpolation from the equaliser's points to bins, (TONE_POINTS, bins)."""
-    place = (torch.log2(hz.clamp_min(60.0) / 60.0) / torch.log2(hz[-1] / 60.0)) * (TONE_POINTS - 1)
+    """Linear interpolation from the equaliser's points to bands, (TONE_POINTS, bands)."""
+    place = torch.log2(hz.clamp_min(60.0) / 60.0) / torch.log2(hz[-1] / 60.0) * (TONE_POINTS - 1)
     points = torch.arange(TONE_POINTS, device=hz.device)
     return (1 - (place - points[:, None]).abs()).clamp_min(0)
-
-
-def _at_speed(waves: Tensor, speed: Tensor, n_samples: int) -> Tensor:
-    """Waves read at `speed` (n, 1), by linear interpolation."""
-    place = torch.arange(n_samples, device=waves.device) * speed
-    before = place.long().clamp_max(waves.shape[1] - 2)
-    weight = place - before
-    return torch.lerp(waves.gather(1, before), waves.gather(1, before + 1), weight)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..arrays import Array
 from ..config import MelConfig
-from .augment import Augment, Knobs, Ranges, draw_knobs, neutral_knobs
+from .augment import Augment, Knobs, Ranges, chosen, draw_knobs
 from .data import Pairs, read_segments
-from .frontend import BatchMel, as_float, n_frames_of, n_samples_of
 from .recipe import Recipe
 
 _AUGMENT_STREAM, _KEEP_STREAM = 1, 2  # apart from the sampler's draws
+
+Drawn = tuple[Knobs, Knobs] | None
+Kept = tuple[Array, Array] | None
+
+
+def n_frames_of(config: MelConfig, seconds: float) -> int:
+    """Whole frames of a segment of `seconds`, one at least."""
+    return max(1, int(seconds * config.frame_rate))
 
 
 class Pairs2Mel:
@@ -23,7 +28,7 @@ class Pairs2Mel:
 
     Parameters
     ----------
-    samples : (n,) int16 array
+    frames : (n, n_mels) float16 array
         The cache's.
     config : MelConfig
     recipe : Recipe
@@ -31,56 +36,66 @@ class Pairs2Mel:
 
     Attributes
     ----------
-    n_samples : int
-        Length of the segments that it reads, which a change of speed may use up.
+    n_frames : int
+        Length of a segment.
     """
 
     def __init__(
-        self, samples: Array, config: MelConfig, recipe: Recipe, device: torch.device
+        self, frames: Array, config: MelConfig, recipe: Recipe, device: torch.device
     ) -> None:
-        self.recipe, self.device, self._samples = recipe, device, samples
+        self.recipe, self.device, self._frames = recipe, device, frames
         self._ranges = Ranges()
-        self._n_heard = n_samples_of(config, recipe.seconds)
-        self.n_samples = math.ceil(self._n_heard * (1 + self._ranges.speed)) + 2
-        self._mel = BatchMel(config).to(device)
+        self.n_frames = n_frames_of(config, recipe.seconds)
         self._augment = Augment(config, device)
 
-    def knobs(self, step: int, n: int) -> tuple[Knobs, Knobs]:
-        """What alters the first and the second segments of the n pairs of a step."""
+    def knobs(self, step: int, n: int) -> Drawn:
+        """What alters the first and the second segments of the n pairs of a step, if anything."""
         if not self.recipe.augment:
-            return neutral_knobs(n), neutral_knobs(n)
+            return None
         rng = np.random.default_rng([self.recipe.seed, step, _AUGMENT_STREAM])
         return draw_knobs(rng, n, self._ranges), draw_knobs(rng, n, self._ranges)
 
-    def kept(self, step: int, n: int) -> tuple[Array, Array] | None:
+    def kept(self, step: int, n: int) -> Kept:
         """Frames that the encoder is given of the first and the second segments of n pairs.
 
         Returns
         -------
         two (n, kept) int64 arrays, or None for all frames
         """
-        frames = n_frames_of(self._mel.config, self.recipe.seconds)
-        count = max(1, round(self.recipe.keep * frames))
-        if count == frames:
+        count = max(1, round(self.recipe.keep * self.n_frames))
+        if count == self.n_frames:
             return None
         rng = np.random.default_rng([self.recipe.seed, step, _KEEP_STREAM])
-        first, second = rng.random((2, n, frames)).argsort(axis=2)[:, :, :count]
+        first, second = rng.random((2, n, self.n_frames)).argsort(axis=2)[:, :, :count]
         return first, second
 
-    def __call__(self, pairs: Pairs, knobs: tuple[Knobs, Knobs]) -> Tensor:
-        """Frames of n pairs, (2n, time, n_mels), all first segments before all second ones."""
-        views = [self._view(pairs, side, knobs[side]) for side in (0, 1)]
-        return torch.cat(views)
+    def __call__(
+        self, pairs: Pairs, knobs: Drawn = None, kept: Kept = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Frames of n pairs, and which ones they are.
 
-    def _view(self, pairs: Pairs, side: int, knobs: Knobs) -> Tensor:
-        waves = self._read(pairs.start[:, side])
-        others = torch.zeros_like(waves)
-        mixed = np.flatnonzero(knobs.mix)
-        if len(mixed):
-            others[mixed] = self._read(pairs.mix_start[mixed, side])
-        waves = self._augment.waves(waves, others, knobs, self._n_heard)
-        return self._mel.log_mel(self._augment.power(self._mel.power(waves), knobs))
+        Returns
+        -------
+        mel : (2n, kept, n_mels) tensor
+            All first segments before all second ones.
+        kept : (2n, kept) int64 tensor or None
+            Places of the frames in their segments; None where they are all there.
+        """
+        places = None if kept is None else torch.from_numpy(np.concatenate(kept)).to(self.device)
+        sides = (None, None) if places is None else places.chunk(2)
+        views = [
+            self._view(pairs, side, None if knobs is None else knobs[side], sides[side])
+            for side in (0, 1)
+        ]
+        return torch.cat(views), places
+
+    def _view(self, pairs: Pairs, side: int, knobs: Knobs | None, kept: Tensor | None) -> Tensor:
+        mel = self._read(pairs.start[:, side])
+        if knobs is None:
+            return mel if kept is None else chosen(mel, kept)
+        others = self._read(pairs.mix_start[np.flatnonzero(knobs.mix), side])
+        return self._augment(mel, others, knobs, kept)
 
     def _read(self, start: Array) -> Tensor:
-        segments = read_segments(self._samples, start, self.n_samples)
-        return as_float(torch.from_numpy(segments).to(self.device))
+        segments = read_segments(self._frames, start, self.n_frames)
+        return torch.from_numpy(segments).to(self.device).float()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,21 +12,32 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..audio import printable
+from ..collect import read_list
 from ..errors import BackendError, UsageError
+from ..stop import SIGNALS
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from .cache import CachedTrack
-    from .loop import Events, Summary
     from .run import Progress as Now
+    from .stepper import Events, Summary
 
 _DEFAULT = Recipe(steps=1)
 _RECIPE, _RUN = "Recipe", "Run"
+QUIET_SECONDS = 30.0  # after which a run that is no terminal's says where it is
 
 
 def train(
-    audio: Annotated[list[Path], typer.Argument(help="Audio files, and folders of them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Weights to write, .safetensors.")],
+    audio: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Audio files, and folders of them.", show_default=False),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(help="File with one audio file a line, or NUL between them; - is stdin."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes to train, instead.")] = None,
     batch: Annotated[
@@ -48,16 +61,31 @@ def train(
     warmup: Annotated[
         int, typer.Option(help="Steps in which the rate rises.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.warmup,
+    cooldown: Annotated[
+        float,
+        typer.Option(
+            help="Last share of the run, in which the rate falls to 0.", rich_help_panel=_RECIPE
+        ),
+    ] = _DEFAULT.cooldown,
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Keep a moving average of the weights, of which so much stays at each step.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = _DEFAULT.ema,
     temperature: Annotated[
         float, typer.Option(help="Of NT-Xent.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.temperature,
-    aligned: Annotated[
-        float,
+    mix: Annotated[
+        str,
         typer.Option(
-            help="Share of steps whose positives are aligned renditions (needs --groups).",
+            help="Kinds of steps and their shares, as paper=0.5,aligned=0.5 or paper:SOURCE=0.5: "
+            "positives are two segments of a track, or one time in two aligned renditions "
+            "(needs --groups).",
             rich_help_panel=_RECIPE,
         ),
-    ] = _DEFAULT.aligned,
+    ] = _DEFAULT.mix,
     shared_timbre: Annotated[
         float,
         typer.Option(
@@ -86,15 +114,29 @@ def train(
     ] = _DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Of all draws.", rich_help_panel=_RECIPE)] = 0,
     groups: Annotated[
-        Path | None,
-        typer.Option(help="JSON lines: audio, song, aligned_group, ensemble, split."),
+        list[Path] | None,
+        typer.Option(
+            help="JSON lines: audio, song, aligned_group, ensemble, source, split. Several times "
+            "for several files.",
+        ),
     ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of decoded audio, kept between runs.")
     ] = None,
     init: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
+    branch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN.run",
+            help="Begin from another run's checkpoint, optimiser included; it stays as it is.",
+        ),
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a stopped run; --steps, --minutes and --cooldown may be others.",
+        ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_RUN)] = "auto",
     validate_every: Annotated[
@@ -104,8 +146,12 @@ def train(
 ) -> None:
     """Train ViT-1D on a folder of music, by NT-Xent on its class token.
 
-    The best weights by retrieval among held-out tracks go to OUTPUT; log, checkpoint and cache go
-    to the folder beside it that ends in .run. Under torchrun, processes train together.
+    The last weights, or their average, go to OUTPUT; log, checkpoint and cache go to the folder
+    beside it that ends in .run. Ctrl-C stops after a step, and --resume goes on from there. Under
+    torchrun, processes train together.
+
+    Exit codes: 0 trained to the end; 1 the loss was no number; 2 wrong usage; 130 interrupted
+    (SIGINT); 143 terminated (SIGTERM).
     """
     recipe = Recipe(
         steps=steps,
@@ -116,8 +162,10 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         warmup=warmup,
+        cooldown=cooldown,
+        ema=ema,
         temperature=temperature,
-        aligned=aligned,
+        mix=mix,
         shared_timbre=shared_timbre,
         jitter=jitter,
         siblings=siblings,
@@ -126,28 +174,33 @@ def train(
         precision=precision,
         seed=seed,
     )
-    _require(output, init, resume)
+    _require(audio, files_from, output)
+    _require_one_beginning(init, branch, resume)
     from .loop import train as run
     from .ranks import end_rank
 
     with Report() as report:
-        run(
-            audio,
+        summary = run(
+            audio or [],
             output,
             recipe,
-            groups=groups,
+            listed=_listed(files_from),
+            groups=groups or [],
             cache=cache,
             init=init,
+            branch=branch,
             resume=resume,
             device=device,
             validate_every=validate_every,
             workers=workers,
             events=report.events(),
         )
-    end_rank()
+    code = next((128 + n for n, word in SIGNALS.items() if word == summary.stopped), 0)
+    end_rank(code)
+    raise typer.Exit(code)
 
 
-def _require(output: Path, init: Path | None, resume: bool) -> None:
+def _require(audio: list[Path] | None, files_from: str | None, output: Path) -> None:
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise BackendError(
@@ -155,19 +208,38 @@ def _require(output: Path, init: Path | None, resume: bool) -> None:
         )
     if output.suffix != ".safetensors":
         raise UsageError(f"output {output}; a name that ends in .safetensors is needed")
-    if init and resume:
-        raise UsageError(f"--init {init} and --resume; a resumed run begins from its checkpoint")
+    if not audio and files_from is None:
+        raise UsageError("no audio; give files, folders or --files-from")
+
+
+def _require_one_beginning(init: Path | None, branch: Path | None, resume: bool) -> None:
+    given = {f"--init {init}": init, f"--branch {branch}": branch, "--resume": resume}
+    named = [name for name, value in given.items() if value]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)}; a run begins from one of them")
+
+
+def _listed(files_from: str | None) -> list[str]:
+    if files_from is None:
+        return []
+    if files_from == "-":
+        return read_list(sys.stdin.buffer.read())
+    try:
+        return read_list(Path(files_from).read_bytes())
+    except OSError as error:
+        raise UsageError(f"list of files {files_from}: {error.strerror}") from None
 
 
 class Report:
-    """What a run says on the terminal: on standard error, a bar where that is one."""
+    """What a run says: on standard error, a bar where that is a terminal, else a line at times."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("decoding", total=None)
-        self._failed = 0
+        self._total = self._decodes = self._failed = 0
+        self._spoke = time.monotonic()
 
     def __enter__(self) -> Report:
         self._bar.start()
@@ -178,10 +250,10 @@ class Report:
 
     def events(self) -> Events:
         """What the loop is to call."""
-        from .loop import Events
+        from .stepper import Events
 
         return Events(
-            decoding=lambda total: self._bar.update(self._task, total=total),
+            decoding=self._decoding,
             decoded=self._decoded,
             started=self._started,
             progress=self._progress,
@@ -190,20 +262,24 @@ class Report:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._spoke = time.monotonic()
 
-    def _finished(self, summary: Summary) -> None:
-        if self._failed:
-            self._print(f"{self._failed} files could not be decoded")
-        if summary.last is None:
-            self._print("nothing left to do: the run was complete")
-            return
-        self._print(f"best weights: {summary.weights}{_retrieving(summary.retrieval)}")
+    def _print_at_times(self, line: str) -> None:
+        """Where no bar moves, a line shows that something does."""
+        if not self._console.is_terminal and time.monotonic() > self._spoke + QUIET_SECONDS:
+            self._print(line)
+
+    def _decoding(self, total: int) -> None:
+        self._total = total
+        self._bar.update(self._task, total=total)
 
     def _decoded(self, track: CachedTrack) -> None:
+        self._decodes += 1
         self._bar.advance(self._task)
         if track.reason:
             self._failed += 1
-            self._print(f"{track.path}: {track.reason}")
+            self._print(f"{printable(track.path)}: {track.reason}")
+        self._print_at_times(f"{self._decodes} files decoded, of {self._total} at most")
 
     def _started(self, line: str) -> None:
         self._print(line)
@@ -212,9 +288,22 @@ class Report:
     def _progress(self, now: Now) -> None:
         text = f"step {now.step}, loss {now.loss:.3f}, {now.speed:.0f} segments/s"
         self._bar.update(self._task, description=text, completed=now.done)
-        if now.retrieval is not None:
-            self._print(f"{text}{_retrieving(now.retrieval)}, {now.minutes:.1f} min")
+        line = f"{text}{_retrieving(now)}, {now.minutes:.1f} min, {now.done:.0%} done"
+        if now.retrieval:
+            self._print(line)
+        self._print_at_times(line)
+
+    def _finished(self, summary: Summary) -> None:
+        if self._failed:
+            self._print(f"{self._failed} file{'s' * (self._failed > 1)} could not be decoded")
+        if summary.stopped and summary.last:
+            at = f"{summary.stopped} after step {summary.last.step}"
+            self._print(f"{at}; --resume goes on; weights so far: {printable(summary.weights)}")
+        elif summary.last is None:
+            self._print(f"nothing left to do: the run was complete: {printable(summary.weights)}")
+        else:
+            self._print(f"weights: {printable(summary.weights)}{_retrieving(summary.last)}")
 
 
-def _retrieving(share: float | None) -> str:
-    return "" if share is None else f", held-out retrieval {share:.1%}"
+def _retrieving(now: Now) -> str:
+    return "".join(f", held-out {name} {share:.1%}" for name, share in now.retrieval.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import numpy as np
 from ..arrays import Array
 from ..errors import UsageError
 from .cache import CachedTrack
+from .mix import Part
 from .recipe import Recipe
 
 #: Splits that a groups file may name; tracks of any other split are left out.
@@ -29,10 +31,12 @@ class Tracks:
     Attributes
     ----------
     start, length : (n,) int64 arrays
-        Where the samples are.
+        Where the frames are.
     song, aligned, timbre : (n,) int64 arrays
         Codes that tracks share: the same song; the same song on the same time axis; the same
         instruments (-1 where nothing is known).
+    source : (n,) str array
+        Where the music is from, "" where that is not known.
     """
 
     start: Array
@@ -40,6 +44,7 @@ class Tracks:
     song: Array
     aligned: Array
     timbre: Array
+    source: Array
 
     def __len__(self) -> int:
         return len(self.start)
@@ -53,13 +58,20 @@ class Tracks:
         _, group, sizes = np.unique(self.aligned, return_inverse=True, return_counts=True)
         return sizes[group] > 1
 
-    @property
-    def has_aligned(self) -> bool:
-        """Whether any two run in time with each other."""
-        return bool(self.accompanied.any())
+    def of(self, part: Part) -> Array:
+        """Rows that a part of a mix draws from."""
+        rows = np.full(len(self), True) if part.source is None else self.source == part.source
+        return np.flatnonzero(rows & self.accompanied if part.is_aligned else rows)
+
+    def digest(self) -> str:
+        """What the draws depend on, in 16 hexadecimal digits: the same for the same music."""
+        joined = hashlib.sha256()
+        for column in self._columns()[1:]:
+            joined.update("\n".join(map(str, column.tolist())).encode() + b"\0")
+        return joined.hexdigest()[:16]
 
     def _columns(self) -> tuple[Array, ...]:
-        return self.start, self.length, self.song, self.aligned, self.timbre
+        return self.start, self.length, self.song, self.aligned, self.timbre, self.source
 
 
 @dataclass(frozen=True)
@@ -69,17 +81,20 @@ class Pairs:
     Attributes
     ----------
     start, mix_start : (n, 2) int64 arrays
-        First samples in the cache.
-    aligned : bool
-        Whether the two of a pair are one time in two renditions, not two times in one track.
+        First frames in the cache.
+    part : Part
+        Of the mix, that they are of.
     """
 
     start: Array
     mix_start: Array
-    aligned: bool
+    part: Part
+
+    def __len__(self) -> int:
+        return len(self.start)
 
     def __getitem__(self, rows: slice) -> Pairs:
-        return Pairs(self.start[rows], self.mix_start[rows], self.aligned)
+        return Pairs(self.start[rows], self.mix_start[rows], self.part)
 
 
 def read_groups(path: Path) -> dict[str, dict[str, Any]]:
@@ -87,8 +102,9 @@ def read_groups(path: Path) -> dict[str, dict[str, Any]]:
 
     Each line is an object with `audio` (a path, relative to the file's folder) and any of `song`
     (name; a song is never divided between training and validation), `aligned_group` (tracks of one
-    song and group run in time with each other), `ensemble` (tracks of one ensemble sound alike)
-    and `split` ("train", "valid", or another, which leaves the track out). More keys are allowed.
+    song and group run in time with each other), `ensemble` (tracks of one ensemble sound alike),
+    `source` (where the music is from, for `--mix`) and `split` ("train", "valid", or another,
+    which leaves the track out). More keys are allowed.
 
     Returns
     -------
@@ -164,6 +180,7 @@ def _tracks(rows: list[tuple[CachedTrack, dict[str, Any]]], names: list[str]) ->
         _codes(names),
         _codes(aligned),
         np.where([timbre is None for timbre in timbres], _TIMBRE_UNKNOWN, _codes(timbres)),
+        np.array([str(row.get("source", "")) for _, row in rows], dtype=object),
     )
 
 
@@ -179,69 +196,65 @@ class PairSampler:
     ----------
     tracks : Tracks
     recipe : Recipe
-    n_samples : int
-        Length of a segment, with what augmentation needs of it.
+    n_frames : int
+        Length of a segment.
 
     Attributes
     ----------
     tracks : Tracks
         Those that are long enough for the segments of one song in a step to be disjoint.
+    pools : dict of (n,) int64 arrays, by name of a part
+        Rows of `tracks` that each part of the mix draws from.
 
     Raises
     ------
     UsageError
-        If there are fewer songs than a batch needs.
+        If a part of the mix finds fewer songs than a batch needs.
     """
 
-    def __init__(self, tracks: Tracks, recipe: Recipe, n_samples: int) -> None:
-        self.recipe, self.n_samples = recipe, n_samples
-        enough = tracks.length >= max(2, recipe.siblings) * n_samples
-        self.tracks = tracks[np.flatnonzero(enough)]
+    def __init__(self, tracks: Tracks, recipe: Recipe, n_frames: int) -> None:
+        self.recipe, self.n_frames = recipe, n_frames
+        most = max(recipe.siblings_in(part) for part in recipe.parts)
+        self.tracks = tracks[np.flatnonzero(tracks.length >= max(2, most) * n_frames)]
+        self.pools = {part.name: self.tracks.of(part) for part in recipe.parts}
         self._group_of = _members(self.tracks.aligned)
-        self._accompanied = np.flatnonzero(self.tracks.accompanied)
-        if recipe.aligned < 1 or not self.has_aligned:
-            self._require_songs(np.arange(len(self.tracks)), recipe.batch, "")
-        if self.has_aligned:
-            need = -(-recipe.batch // recipe.siblings)
-            self._require_songs(self._accompanied, need, " with aligned renditions")
-
-    @property
-    def has_aligned(self) -> bool:
-        """Whether any step has aligned positives."""
-        return bool(len(self._accompanied) and self.recipe.aligned)
+        self._until = np.cumsum([part.share for part in recipe.parts])
+        for part in recipe.parts:
+            self._require_songs(part)
 
     def draw(self, step: int) -> Pairs:
         """Draw the pairs of a step: the same ones whenever and wherever it is asked for."""
         rng = np.random.default_rng([self.recipe.seed, step])
-        aligned = self.has_aligned and rng.random() < self.recipe.aligned
-        start = self._aligned(rng) if aligned else self._elsewhere(rng)
-        return Pairs(start, self._anywhere(rng, start.shape), aligned)
+        among = np.searchsorted(self._until[:-1], rng.random(), side="right")
+        part = self.recipe.parts[among]
+        start = (self._aligned if part.is_aligned else self._elsewhere)(part, rng)
+        return Pairs(start, self._anywhere(part, rng, start.shape), part)
 
-    def _aligned(self, rng: np.random.Generator) -> Array:
+    def _aligned(self, part: Part, rng: np.random.Generator) -> Array:
         """Two renditions at about one time, (batch, 2), several times of each song."""
         siblings, batch = self.recipe.siblings, self.recipe.batch
-        tracks = self._choose(self._accompanied, -(-batch // siblings), rng)
+        tracks = self._choose(self.pools[part.name], -(-batch // siblings), rng)
         others = np.array([self._other(track, rng) for track in tracks])
         lengths = np.minimum(self.tracks.length[tracks], self.tracks.length[others])
-        offsets = disjoint_offsets(lengths, siblings, self.n_samples, rng)
+        offsets = disjoint_offsets(lengths, siblings, self.n_frames, rng)
         first = self.tracks.start[tracks][:, None] + offsets
         second = self.tracks.start[others][:, None] + self._shifted(offsets, lengths, rng)
         return np.stack([first.ravel(), second.ravel()], axis=1)[:batch]
 
     def _shifted(self, offsets: Array, lengths: Array, rng: np.random.Generator) -> Array:
-        reach = self.recipe.jitter * self.n_samples
-        shift = np.asarray(reach * (2 * rng.random(offsets.shape) - 1))
-        return np.clip(offsets + shift.astype(np.int64), 0, (lengths - self.n_samples)[:, None])
+        reach = self.recipe.jitter * self.n_frames
+        shift = np.rint(reach * (2 * rng.random(offsets.shape) - 1))
+        return np.clip(offsets + shift.astype(np.int64), 0, (lengths - self.n_frames)[:, None])
 
-    def _elsewhere(self, rng: np.random.Generator) -> Array:
+    def _elsewhere(self, part: Part, rng: np.random.Generator) -> Array:
         """Two disjoint segments of one track, (batch, 2), and of each song once."""
-        tracks = self._choose(np.arange(len(self.tracks)), self.recipe.batch, rng)
-        offsets = disjoint_offsets(self.tracks.length[tracks], 2, self.n_samples, rng)
+        tracks = self._choose(self.pools[part.name], self.recipe.batch, rng)
+        offsets = disjoint_offsets(self.tracks.length[tracks], 2, self.n_frames, rng)
         return self.tracks.start[tracks][:, None] + offsets
 
-    def _anywhere(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        tracks = rng.integers(len(self.tracks), size=shape)
-        room = self.tracks.length[tracks] - self.n_samples
+    def _anywhere(self, part: Part, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+        tracks = rng.choice(self.pools[part.name], size=shape)
+        room = self.tracks.length[tracks] - self.n_frames
         return self.tracks.start[tracks] + (rng.random(shape) * (room + 1)).astype(np.int64)
 
     def _choose(self, among: Array, count: int, rng: np.random.Generator) -> Array:
@@ -260,25 +273,28 @@ class PairSampler:
         group = self._group_of[int(self.tracks.aligned[track])]
         return int(rng.choice(group[group != track]))
 
-    def _require_songs(self, among: Array, count: int, kind: str) -> None:
-        songs = len(np.unique(self.tracks.song[among]))
-        if songs < count:
+    def _require_songs(self, part: Part) -> None:
+        need = -(-self.recipe.batch // self.recipe.siblings_in(part))
+        songs = len(np.unique(self.tracks.song[self.pools[part.name]]))
+        if songs < need:
             raise UsageError(
-                f"a batch of {self.recipe.batch} pairs needs {count} songs{kind}; {songs} are long "
-                f"enough for segments of {self.recipe.seconds:g} s; a smaller --batch will do"
+                f"a batch of {self.recipe.batch} pairs needs {need} songs for {part.name}; {songs} "
+                f"are long enough for segments of {self.recipe.seconds:g} s; a smaller --batch "
+                "will do"
             )
 
 
-def disjoint_offsets(lengths: Array, count: int, n_samples: int, rng: np.random.Generator) -> Array:
+def disjoint_offsets(lengths: Array, count: int, n_frames: int, rng: np.random.Generator) -> Array:
     """Starts of `count` segments that do not overlap, in random order: (n, count) for n lengths."""
-    slack = (lengths - count * n_samples)[:, None] + 1
+    slack = (lengths - count * n_frames)[:, None] + 1
     places = np.sort(rng.random((len(lengths), count)) * slack, axis=1).astype(np.int64)
-    return rng.permuted(places + np.arange(count) * n_samples, axis=1)
+    return rng.permuted(places + np.arange(count) * n_frames, axis=1)
 
 
-def read_segments(samples: Array, start: Array, n_samples: int) -> Array:
-    """Segments of a cache, (n, n_samples) int16, beginning at each of (n,) starts."""
-    return np.stack([samples[first : first + n_samples] for first in start.tolist()])
+def read_segments(frames: Array, start: Array, n_frames: int) -> Array:
+    """Segments of a cache, (n, n_frames, n_mels), beginning at each of (n,) starts."""
+    places = start[:, None] + np.arange(n_frames)
+    return frames[places]
 
 
 def _members(codes: Array) -> dict[int, Array]:

@@ -6,8 +6,7 @@ import contextlib
 import dataclasses
 import json
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +18,16 @@ from ..config import MelConfig, WindowConfig
 from ..errors import UsageError
 from ..model import ViT1D, load
 from ..weights import read_safetensors_metadata
-from .batches import Pairs2Mel
-from .cache import AudioCache, CachedTrack, find_audio
+from .batches import Pairs2Mel, n_frames_of
+from .cache import CachedTrack, MelCache, find_audio
+from .contrast import Contrast
 from .data import PairSampler, Tracks, read_groups, split_tracks
-from .frontend import n_frames_of
 from .ranks import Ranks, join_ranks, leave_ranks
 from .recipe import Recipe
-from .run import Clock, Progress, RunFolder
-from .trainer import Contrast, Trainer
-from .validation import Validation
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to.
-
-    Attributes
-    ----------
-    weights : path
-        The best ones.
-    last : Progress or None
-        Of the last step; None where there was none left to do.
-    retrieval : float or None
-        Of the best weights; None where too little was held out.
-    """
-
-    weights: Path
-    last: Progress | None
-    retrieval: float | None
-
-
-@dataclass
-class Events:
-    """What a caller may want to hear of; each does nothing unless it is set."""
-
-    decoding: Callable[[int], None] = lambda total: None
-    decoded: Callable[[CachedTrack], None] = lambda track: None
-    started: Callable[[str], None] = lambda line: None
-    progress: Callable[[Progress], None] = lambda progress: None
-    finished: Callable[[Summary], None] = lambda summary: None
+from .run import CHECKPOINT, LAST, Clock, RunFolder, Story, read_checkpoint
+from .stepper import Events, Stepper, Summary
+from .trainer import Trainer
+from .validation import MIN_PAIRS, Validation
 
 
 def train(
@@ -65,9 +35,11 @@ def train(
     output: Path,
     recipe: Recipe,
     *,
-    groups: Path | None = None,
+    listed: Sequence[str] = (),
+    groups: Sequence[Path] = (),
     cache: Path | None = None,
     init: Path | None = None,
+    branch: Path | None = None,
     resume: bool = False,
     device: str = "auto",
     validate_every: int = 250,
@@ -81,22 +53,28 @@ def train(
     audio : sequence of path
         Files, and folders that are searched for them.
     output : path
-        Where the best weights go; the run's other files go to a folder of this name with `.run`
-        in place of its suffix.
+        Where the weights go at the end; the run's other files go to a folder of this name with
+        `.run` in place of its suffix.
     recipe : Recipe
-    groups : path, optional
-        How tracks belong together (`data.read_groups`); tracks that it does not list are left out.
+    listed : sequence of str
+        More files; one that is not there is reported, and left out.
+    groups : sequence of path
+        How tracks belong together (`data.read_groups`); tracks that none lists are left out.
     cache : path, optional
         Folder of decoded audio; by default one in the run's folder. Runs may share it, but two must
         not fill it at once.
     init : path, optional
         Weights to begin from, instead of random ones.
+    branch : path, optional
+        Folder of another run, whose checkpoint this one begins from (weights, projection heads and
+        optimiser), and which stays as it is.
     resume : bool
         Go on with the run whose folder it is.
     device : str
         "auto", "cpu" or "cuda".
     validate_every : int
-        Steps between validations, each followed by a checkpoint.
+        Steps between validations, each followed by a checkpoint. There is one every few minutes
+        in any case.
     workers : int
         Threads that decode.
     events : Events, optional
@@ -110,34 +88,52 @@ def train(
     ------
     Vit1dxError
         If something asked for cannot be had.
+    TrainingError
+        If the loss is no number; the run can then be resumed from its last checkpoint.
     """
-    ranks, folder = join_ranks(device), output.with_suffix(".run")
+    ranks, run = join_ranks(device), RunFolder(output.with_suffix(".run"), output)
     events = events if events and ranks.leads else Events()
     try:
-        encoder = _encoder(init, recipe)
-        mel, cache = encoder.config.mel, cache or folder / "cache"
-        cached, samples = _decoded(find_audio(audio), cache, mel, workers, events, ranks)
-        training, held_out = split_tracks(cached, read_groups(groups) if groups else None)
-        trainer = _trainer(encoder, recipe, training, samples, ranks)
-        validation = Validation(held_out, samples, mel, recipe, ranks.device)
-        run = RunFolder(folder, output, _description(trainer, init), _history(init))
-        clock = _begin(run, trainer, resume)
+        state = _state(run, branch, resume)
+        encoder = _encoder(_weights(run, init, branch, resume), recipe)
+        mel, cache = encoder.config.mel, cache or run.folder / "cache"
+        cached, frames = _decoded(find_audio(audio, listed), cache, mel, workers, events, ranks)
+        training, held_out = split_tracks(cached, _merged(groups))
+        trainer = _trainer(encoder, recipe, training, frames, ranks)
+        validation = Validation(held_out, frames, mel, recipe, ranks.device)
+        clock = _begin(run, trainer, state, resume)
+        story = _story(trainer, init or branch, state, resume)
         events.started(_opening(trainer, len(training), validation))
-        last = _run(trainer, run, validation, clock, validate_every, events)
-        summary = Summary(output, last, run.best)
+        stepper = Stepper(trainer, run, validation, clock, story, events)
+        summary = stepper.until_done(validate_every)
         events.finished(summary)
         return summary
     finally:
         leave_ranks()
 
 
-def _encoder(init: Path | None, recipe: Recipe) -> ViT1D:
+def _state(run: RunFolder, branch: Path | None, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from, its own or another's."""
+    if resume:
+        return read_checkpoint(run.checkpoint, "--resume")
+    run.require_new()
+    return read_checkpoint(branch / CHECKPOINT, "--branch") if branch else None
+
+
+def _weights(run: RunFolder, init: Path | None, branch: Path | None, resume: bool) -> Path | None:
+    """Weights that say what the encoder is like."""
+    if resume:
+        return run.folder / LAST
+    return branch / LAST if branch else init
+
+
+def _encoder(weights: Path | None, recipe: Recipe) -> ViT1D:
     """The encoder to begin with, whose windows will be what it is trained on.
 
-    The projection head, made after it, is drawn by the same seed.
+    The projection heads, made after it, are drawn by the same seed.
     """
     torch.manual_seed(recipe.seed)
-    encoder = load(init) if init else ViT1D()
+    encoder = load(weights) if weights else ViT1D()
     frames = n_frames_of(encoder.config.mel, recipe.seconds)
     encoder.config = dataclasses.replace(encoder.config, window=WindowConfig(frames))
     return encoder
@@ -146,73 +142,68 @@ def _encoder(init: Path | None, recipe: Recipe) -> ViT1D:
 def _decoded(
     paths: list[Path], folder: Path, mel: MelConfig, workers: int, events: Events, ranks: Ranks
 ) -> tuple[list[CachedTrack], Array]:
-    """Tracks of the files and the cache's samples; the leading rank decodes."""
+    """Tracks of the files and the cache's frames; the leading rank decodes."""
     if ranks.leads:
         events.decoding(len(paths))
-        for track in AudioCache(folder, mel.sample_rate).fill(paths, workers):
+        for track in MelCache(folder, mel).fill(paths, workers):
             events.decoded(track)
     ranks.wait()
-    cache = AudioCache(folder, mel.sample_rate)
+    cache = MelCache(folder, mel)
     tracks = [cache.tracks[str(path)] for path in paths if str(path) in cache.tracks]
     if not any(track.length for track in tracks):
         reasons = sorted({track.reason or "" for track in tracks})
         raise UsageError(f"none of {len(paths)} files could be decoded: {'; '.join(reasons[:3])}")
-    return tracks, cache.samples()
+    return tracks, cache.frames()
+
+
+def _merged(groups: Sequence[Path]) -> dict[str, dict[str, Any]] | None:
+    """Rows of all groups files; None without any."""
+    rows: dict[str, dict[str, Any]] = {}
+    for path in groups:
+        rows.update(read_groups(path))
+    return rows if groups else None
 
 
 def _trainer(
-    encoder: ViT1D, recipe: Recipe, tracks: Tracks, samples: Array, ranks: Ranks
+    encoder: ViT1D, recipe: Recipe, tracks: Tracks, frames: Array, ranks: Ranks
 ) -> Trainer:
-    to_mel = Pairs2Mel(samples, encoder.config.mel, recipe, ranks.device)
-    sampler = PairSampler(tracks, recipe, to_mel.n_samples)
-    heads = 2 if recipe.own_heads and sampler.has_aligned else 1
-    return Trainer(Contrast(encoder, heads), recipe, sampler, to_mel, ranks)
+    to_mel = Pairs2Mel(frames, encoder.config.mel, recipe, ranks.device)
+    sampler = PairSampler(tracks, recipe, to_mel.n_frames)
+    return Trainer(Contrast(encoder, recipe.own_heads), recipe, sampler, to_mel, ranks)
 
 
-def _begin(run: RunFolder, trainer: Trainer, resume: bool) -> Clock:
+def _begin(run: RunFolder, trainer: Trainer, state: dict[str, Any] | None, resume: bool) -> Clock:
+    """Put a trainer to where it goes on from."""
+    seconds = 0.0
+    if state and resume:
+        run.require_same(trainer, state)
+        seconds = float(state["seconds"])
+    if state:
+        trainer.load_state(state)
     if not resume:
-        run.require_new()
-        return Clock(trainer.recipe)
-    seconds = run.restore(trainer)
-    if trainer.ranks.leads:
+        trainer.begun = trainer.step
+    elif trainer.ranks.leads:
         run.cut_log(trainer.step)
-    return Clock(trainer.recipe, trainer.step, seconds)
+    return Clock(trainer.recipe, trainer.begun, trainer.step, seconds)
 
 
-def _run(
-    trainer: Trainer,
-    run: RunFolder,
-    validation: Validation,
-    clock: Clock,
-    validate_every: int,
-    events: Events,
-) -> Progress | None:
-    """Step until the run is done; validate and save now and then, and at the end."""
-    ranks, last = trainer.ranks, None
-    # The leading rank's clock is every rank's, so that all of them stop at one step.
-    done = ranks.agree(clock.done(trainer.step))
-    while done < 1:
-        figures = trainer.train_step(done)
-        done = ranks.agree(clock.done(trainer.step))
-        if not ranks.leads:
-            continue
-        due = done >= 1 or trainer.step % validate_every == 0
-        retrieval = validation.retrieval(trainer) if due else None
-        last = clock.progress(trainer.step, figures, retrieval)
-        run.log(last)
-        if due:
-            run.save(trainer, last, clock.seconds)
-        events.progress(last)
-    return last
+def _story(
+    trainer: Trainer, origin: Path | None, state: dict[str, Any] | None, resume: bool
+) -> Story:
+    if state is None:
+        return Story(_history(origin), _description(trainer, origin))
+    runs = json.loads(state["training"])
+    now = _description(trainer, origin)
+    return Story(runs[:-1], {**now, "init": runs[-1]["init"]}) if resume else Story(runs, now)
 
 
-def _description(trainer: Trainer, init: Path | None) -> dict[str, Any]:
+def _description(trainer: Trainer, origin: Path | None) -> dict[str, Any]:
     """What weights files say of their training, but for how much of it there was."""
     tracks = trainer.sampler.tracks
-    rate = trainer.model.encoder.config.mel.sample_rate
+    rate = trainer.model.encoder.config.mel.frame_rate
     return {
         "recipe": trainer.recipe.to_dict(),
-        "init": init.name if init else None,
+        "init": origin.name if origin else None,
         "seed": trainer.recipe.seed,
         "tracks": len(tracks),
         "songs": len(np.unique(tracks.song)),
@@ -248,8 +239,18 @@ def _processor() -> str:
 
 def _opening(trainer: Trainer, n_tracks: int, validation: Validation) -> str:
     sampler = trainer.sampler
+    parts = [
+        f"{part.name} {part.share:.2g} of steps, of {len(sampler.pools[part.name])} tracks, "
+        f"{_held_out(validation.n_pairs[part.name])}"
+        for part in trainer.recipe.parts
+    ]
+    short = n_tracks - len(sampler.tracks)
     return (
-        f"{len(sampler.tracks)} tracks to train on ({n_tracks - len(sampler.tracks)} too short), "
-        f"{'with' if sampler.has_aligned else 'no'} aligned renditions; "
-        f"{validation.n_pairs} held-out pairs; {_hardware(trainer.ranks)}"
+        f"{len(sampler.tracks)} tracks to train on ({short} too short); {'; '.join(parts)}; "
+        f"{_hardware(trainer.ranks)}"
     )
+
+
+def _held_out(n_pairs: int) -> str:
+    few = f", fewer than {MIN_PAIRS}: no retrieval" if n_pairs < MIN_PAIRS else ""
+    return f"{n_pairs} pairs held out{few}"

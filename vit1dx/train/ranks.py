@@ -107,8 +107,8 @@ def leave_ranks() -> None:
         distributed.destroy_process_group()
 
 
-def end_rank() -> None:
-    """End one of several processes, once all that it had to do is done.
+def end_rank(code: int = 0) -> None:
+    """End one of several processes by an exit code, once all that it had to do is done.
 
     A thread of gloo's may hold the last tensor a little longer than Python lives, and then aborts
     the process (PyTorch 2.13): so Python is not taken down.
@@ -116,7 +116,7 @@ def end_rank() -> None:
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
 
 
 def _device(name: str) -> torch.device:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
+from .mix import Part, parse_mix
 
 PRECISIONS = ("bf16", "fp32")
-_SHARES = ("aligned", "shared_timbre", "jitter")
+_SHARES = ("cooldown", "shared_timbre", "jitter")
 _POSITIVE = ("batch", "seconds", "keep", "learning_rate", "clip", "temperature", "siblings")
+#: Settings that say how long a run is and how it ends, and may change while it is under way.
+LENGTH = ("steps", "minutes", "cooldown")
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,18 @@ class Recipe:
     learning_rate, weight_decay, clip : float
         AdamW's peak rate and decay, and the gradient norm that it is clipped to.
     warmup : int
-        Steps in which the rate rises; it then falls as a cosine, to 0 at the end of the run.
+        Steps in which the rate rises. It then stays, until the cool-down: so a run can be stopped,
+        gone on with, and given another end.
+    cooldown : float
+        Last share of the run, in which the rate falls on a line to 0.
+    ema : float
+        Of what is averaged, what stays at each step: the weights that are kept are then this
+        exponential moving average. 0 keeps the last ones.
     temperature : float
         Of NT-Xent.
-    aligned : float
-        Share of the steps whose positives are the same time in two aligned renditions, where there
-        are any (`--groups`); in the other steps, they are two segments of one track.
+    mix : str
+        Kinds of steps and their shares (`mix.py`): in "paper" steps positives are two segments of
+        one track, in "aligned" ones the same time in two aligned renditions (`--groups`).
     shared_timbre : float
         Share of the steps whose tracks share one timbre as far as possible, so that what is played
         must tell them apart and not what it is played on.
@@ -68,8 +77,10 @@ class Recipe:
     weight_decay: float = 0.05
     clip: float = 1.0
     warmup: int = 300
+    cooldown: float = 0.2
+    ema: float = 0.0
     temperature: float = 0.1
-    aligned: float = 0.6
+    mix: str = "paper=1"
     shared_timbre: float = 0.7
     jitter: float = 0.0
     siblings: int = 2
@@ -90,6 +101,9 @@ class Recipe:
         for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema is {self.ema}; it must be at least 0 and below 1")
+        parse_mix(self.mix)
         if self.keep > 1:
             raise UsageError(f"keep is {self.keep}; it must be above 0 and at most 1")
         if self.batch < 2:
@@ -97,11 +111,21 @@ class Recipe:
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision {self.precision!r}; known are {', '.join(PRECISIONS)}")
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Parts of the mix."""
+        return parse_mix(self.mix)
+
+    def siblings_in(self, part: Part) -> int:
+        """Pairs of one song in a step of a part."""
+        return self.siblings if part.is_aligned else 1
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values, as checkpoints carry it."""
         return dataclasses.asdict(self)
 
-    def rate_at(self, step: int, progress: float) -> float:
-        """Learning rate of a step, `progress` being the share of the run that lies behind it."""
+    def rate_at(self, step: int, done: float) -> float:
+        """Learning rate of a step, `done` being the share of the run that lies behind it."""
         rise = min(1.0, (step + 1) / max(1, self.warmup))
-        return self.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        fall = min(1.0, max(0.0, 1 - done) / self.cooldown) if self.cooldown else 1.0
+        return self.learning_rate * rise * fall

@@ -2,72 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..arrays import Array
-from ..model import ViT1D
-from .batches import Pairs2Mel
+from ..errors import TrainingError
+from .batches import Kept, Pairs2Mel
+from .contrast import Contrast
 from .data import PairSampler
 from .loss import nt_xent, retrieval_accuracy
 from .ranks import Ranks
 from .recipe import Recipe
 
-HEAD_HIDDEN, HEAD_OUT = 512, 128
 BETAS = (0.9, 0.98)
-
-
-class Contrast(nn.Module):
-    """Encoder and projection heads: frames to what NT-Xent compares.
-
-    Parameters
-    ----------
-    encoder : ViT1D
-    heads : int
-        One for all positive pairs, or two: one for aligned ones, and one for all others.
-    """
-
-    def __init__(self, encoder: ViT1D, heads: int = 1) -> None:
-        super().__init__()
-        self.encoder = encoder
-        dim = encoder.config.model.dim
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, HEAD_HIDDEN), nn.GELU(), nn.Linear(HEAD_HIDDEN, HEAD_OUT))
-            for _ in range(heads)
-        )
-
-    def forward(self, mel: Tensor, kept: Tensor | None = None, aligned: bool = False) -> Tensor:
-        """Project class tokens.
-
-        Parameters
-        ----------
-        mel : (n, time, n_mels) tensor
-        kept : (n, kept) int64 tensor, optional
-            Frames of each segment that the encoder is given, in any order; all by default.
-        aligned : bool
-            Whether they are of aligned pairs.
-
-        Returns
-        -------
-        (n, HEAD_OUT) tensor
-        """
-        head = self.heads[-1 if aligned else 0]
-        return head(self._class_token(mel, kept))
-
-    def _class_token(self, mel: Tensor, kept: Tensor | None) -> Tensor:
-        x = self.encoder.embed(mel)
-        if kept is not None:
-            frames = kept[:, :, None].expand(-1, -1, x.shape[2])
-            x = torch.cat([x[:, :1], x[:, 1:].gather(1, frames)], dim=1)
-        # On processors PyTorch's fused attention is the slower one at these lengths, and asking
-        # for the maps goes round it: 1.6 times as many segments a second.
-        mapped = mel.device.type == "cpu"
-        for block in self.encoder.blocks:
-            x, _ = block(x, need_weights=mapped)
-        return self.encoder.norm(x[:, 0])
 
 
 class Trainer:
@@ -86,7 +36,9 @@ class Trainer:
     model, recipe, sampler, ranks
         As given.
     step : int
-        Steps done.
+        Steps done, those before a branch included.
+    begun : int
+        Steps done before this run.
     """
 
     def __init__(
@@ -101,75 +53,102 @@ class Trainer:
         self.sampler, self._to_mel = sampler, to_mel
         self._slice = ranks.slice_of(recipe.batch)
         self.optimizer = _optimizer(model, recipe)
-        self.step = 0
+        self._average = _average(self.model, recipe)
+        self.step = self.begun = 0
 
-    def train_step(self, done: float) -> dict[str, float]:
+    @property
+    def kept(self) -> Contrast:
+        """The model whose weights are kept: the average, where there is one."""
+        return cast("Contrast", self._average.module) if self._average else self.model
+
+    def train_step(self, done: float) -> dict[str, Any]:
         """Do one step, a share `done` of the run lying behind it.
 
         Returns
         -------
         dict
-            `loss`; `accuracy`, the retrieval in the batch; `rate`, the learning rate; `gradient`,
-            the norm before clipping.
+            `part`, of the mix; `loss`; `accuracy`, the retrieval in the batch; `rate`, the learning
+            rate; `gradient`, the norm before clipping.
+
+        Raises
+        ------
+        TrainingError
+            If the loss or the gradient is no number. Parameters are then as they were.
         """
         rate = self._set_rate(done)
-        first, second = self._embeddings()
+        part, first, second = self._embeddings()
         loss = nt_xent(first, second, self.recipe.temperature)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        gradient = self._update()
+        gradient = self._update(loss.item())
         self.step += 1
         accuracy = retrieval_accuracy(first.detach(), second.detach()).item()
-        return {"loss": loss.item(), "accuracy": accuracy, "rate": rate, "gradient": gradient}
+        figures = {"loss": loss.item(), "accuracy": accuracy, "rate": rate, "gradient": gradient}
+        return {"part": part, **figures}
 
-    def project(self, mel: Tensor, kept: Tensor | None = None, aligned: bool = False) -> Tensor:
+    def project(self, mel: Tensor, kept: Tensor | None, aligned: bool) -> Tensor:
         """Project frames at the recipe's precision, to float32; see `Contrast.forward`."""
-        bf16 = self.recipe.precision == "bf16"
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
-            projected: Tensor = self.model(mel, kept, aligned)
-        return projected.float()
+        return self._project(self.model, mel, kept, aligned)
+
+    def judge(self, mel: Tensor, aligned: bool) -> Tensor:
+        """Project frames by the weights that are kept."""
+        return self._project(self.kept, mel, None, aligned)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         return {
             "step": self.step,
+            "begun": self.begun,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
-        self.step = state["step"]
+        self.step, self.begun = state["step"], state["begun"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._average and state["average"]:
+            self._average.load_state_dict(state["average"])
+
+    def _project(self, model: Contrast, mel: Tensor, kept: Tensor | None, aligned: bool) -> Tensor:
+        bf16 = self.recipe.precision == "bf16"
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=bf16):
+            projected: Tensor = model(mel, kept, aligned)
+        return projected.float()
 
     def _set_rate(self, done: float) -> float:
-        rate = self.recipe.rate_at(self.step, done)
+        rate = self.recipe.rate_at(self.step - self.begun, done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
 
-    def _embeddings(self) -> tuple[Tensor, Tensor]:
+    def _embeddings(self) -> tuple[str, Tensor, Tensor]:
         """First and second segments' projections, those of all ranks; all draw for all ranks."""
         pairs, batch = self.sampler.draw(self.step), self.recipe.batch
-        first, second = self._to_mel.knobs(self.step, batch)
-        mel = self._to_mel(pairs[self._slice], (first[self._slice], second[self._slice]))
-        kept = self._kept(self._to_mel.kept(self.step, batch))
-        one, other = self.project(mel, kept, pairs.aligned).chunk(2)
-        return self.ranks.gather(one), self.ranks.gather(other)
+        knobs, kept = self._to_mel.knobs(self.step, batch), self._to_mel.kept(self.step, batch)
+        own = knobs and (knobs[0][self._slice], knobs[1][self._slice])
+        mel, places = self._to_mel(pairs[self._slice], own, self._own(kept))
+        one, other = self.project(mel, places, pairs.part.is_aligned).chunk(2)
+        return pairs.part.name, self.ranks.gather(one), self.ranks.gather(other)
 
-    def _kept(self, frames: tuple[Array, Array] | None) -> Tensor | None:
-        if frames is None:
-            return None
-        own = np.concatenate([side[self._slice] for side in frames])
-        return torch.from_numpy(own).to(self.ranks.device)
+    def _own(self, kept: Kept) -> Kept:
+        return kept and (kept[0][self._slice], kept[1][self._slice])
 
-    def _update(self) -> float:
+    def _update(self, loss: float) -> float:
         parameters = list(self.model.parameters())
         self.ranks.sum_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip).item()
+        # All ranks have the same loss and gradients, and so stop together.
+        if not math.isfinite(loss + norm):
+            raise TrainingError(
+                f"step {self.step + 1}: loss {loss:g}, norm of the gradient {norm:g}"
+            )
         self.optimizer.step()
-        return norm.item()
+        if self._average:
+            self._average.update_parameters(self.model)
+        return norm
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -180,3 +159,10 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
+
+
+def _average(model: Contrast, recipe: Recipe) -> AveragedModel | None:
+    if not recipe.ema:
+        return None
+    moving = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=moving)
