@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..audio import printable
+from ..audio.files import printable
 from ..collect import read_list
 from ..errors import BackendError, UsageError
 from ..stop import SIGNALS
