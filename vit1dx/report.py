@@ -59,7 +59,7 @@ def show_start(
         lines.append(f"the weights {weights.name} do not say whether they were trained")
     if durations.guessed:
         lines.append(
-            f"{len(durations.guessed)} of the files do not say how long they are: their part of "
+            f"files whose length is not known beforehand: {len(durations.guessed)}; their part of "
             "that is a guess, and the room on the disk is watched"
         )
     lines += [f"warning: {warning.text}" for warning in warnings]

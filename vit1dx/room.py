@@ -9,10 +9,9 @@ from pathlib import Path
 
 from .estimate import format_bytes
 from .stop import Stopped
-from .store import COMMIT_BYTES
 
-#: Bytes left free: what a commit writes besides, once in the journal and once in its place.
-LEFT_FREE = 2 * COMMIT_BYTES
+#: Bytes left free, for what a commit writes besides: groups, tables and its journal.
+LEFT_FREE = 8 << 20
 
 
 class NoRoom(Stopped):
@@ -42,7 +41,7 @@ class Room:
             if free < size + LEFT_FREE:
                 raise NoRoom(
                     f"no room left at {self._home} for {track_id} ({format_bytes(free)} free; "
-                    f"{self._unknown()} not to be known before)"
+                    f"{self._unknown()} not known beforehand)"
                 )
 
     def _unknown(self) -> str:
