@@ -221,7 +221,7 @@ def test_wav_with_chunks_behind_its_samples(tmp_path: Path) -> None:
 
 def _encoded(path: Path, codec: str, samples: Array) -> None:
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=RATE, layout="mono")
+        stream: Any = container.add_stream(codec, rate=RATE, layout="mono", bit_rate=128_000)
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate = RATE
         for part in (frame, None):
