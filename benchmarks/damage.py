@@ -64,8 +64,8 @@ def encoded(folder: Path) -> dict[str, bytes]:
     files = {}
     for kind, (suffix, options) in KINDS.items():
         path = folder / f"whole.{suffix}"
-        command = ["ffmpeg", "-v", "error", "-y", "-i", folder / "song.wav", *options, path]
-        subprocess.run(command, check=True)
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(folder / "song.wav")]
+        subprocess.run([*command, *options, str(path)], check=True)
         files[kind] = path.read_bytes()
     return files
 
@@ -93,7 +93,7 @@ def outcome(path: Path) -> Outcome:
 
 def _ffmpeg_seconds(path: Path) -> float:
     options = ["-ac", "1", "-ar", "16000", "-f", "s16le", "-"]
-    command = ["ffmpeg", "-v", "quiet", "-i", path, "-map", "0:a:0", *options]
+    command = ["ffmpeg", "-v", "quiet", "-i", str(path), "-map", "0:a:0", *options]
     return len(subprocess.run(command, capture_output=True).stdout) / 2 / 16000
 
 

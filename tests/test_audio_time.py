@@ -26,7 +26,7 @@ def onset_train(rate: int = RATE, seconds: float = 8.0) -> Array:
     samples = np.zeros(round(seconds * rate), np.float32)
     time = np.arange(round(0.1 * rate)) / rate
     burst = 0.7 * np.sin(2 * np.pi * 1500 * time) * np.exp(-40 * time)
-    for onset in ONSETS[ONSETS < seconds]:
+    for onset in [onset for onset in ONSETS if onset < seconds]:
         at = round(onset * rate)
         samples[at : at + len(burst)] += burst[: len(samples) - at].astype(np.float32)
     return samples
@@ -40,8 +40,14 @@ def found_onsets(path: Path) -> Array:
     return loud[np.diff(loud, prepend=-np.inf) > 0.2 * 16000] / 16000
 
 
-def encoded(path: Path, codec: str, *tracks: Array, rate: int = RATE, starts: Iterable[float] = (0,),
-            defaults: Iterable[bool] = (True,)) -> None:
+def encoded(
+    path: Path,
+    codec: str,
+    *tracks: Array,
+    rate: int = RATE,
+    starts: Iterable[float] = (0,),
+    defaults: Iterable[bool] = (True,),
+) -> None:
     """Write mono tracks, each from its start, by PyAV."""
     with av.open(str(path), "w") as container:
         streams: list[Any] = []
@@ -94,7 +100,7 @@ def _with_a_hole(path: Path, codec: str, hole: tuple[float, float]) -> None:
     """Packets of an onset train, without those within the hole."""
     encoded(path.with_stem("whole"), codec, onset_train())
     with av.open(str(path.with_stem("whole"))) as whole, av.open(str(path), "w") as holed:
-        source = whole.streams.audio[0]
+        source: Any = whole.streams.audio[0]
         target = holed.add_stream_from_template(source)
         for packet in whole.demux(source):
             time = float((packet.pts or 0) * source.time_base)

@@ -112,7 +112,9 @@ class PyavDecoder:
         if tag := self._stream.metadata.get("DURATION"):
             return _clock_seconds(tag)
         alone = len(self._container.streams) == 1
-        return self._container.duration / av.time_base if alone and self._container.duration else None
+        return (
+            self._container.duration / av.time_base if alone and self._container.duration else None
+        )
 
     def _latest(self) -> float | None:
         """When the file ends, by the stream's clock."""
@@ -164,7 +166,7 @@ class PyavDecoder:
             yield self._count(self._resampler.end().reshape(-1, self._format[1]))
 
     def _time(self, frame: Any) -> float | None:
-        """Of a frame, by the stream's clock; bare formats have one that counts at the first rate."""
+        """Of a frame, by the stream's clock, which bare formats count at the first rate."""
         if self._is_bare and frame.sample_rate != self.sample_rate:
             self._is_timed = False
         known = self._is_timed and frame.pts is not None
