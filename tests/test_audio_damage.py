@@ -45,7 +45,7 @@ def mp3(path: Path, seconds: float = 10.0, *, xing: bool = True, **options: Any)
     return data
 
 
-CONSTANT = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+CONSTANT: dict[str, Any] = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
 
 
 def test_mp3_without_length_is_decoded_to_its_end(tmp_path: Path) -> None:
@@ -126,8 +126,9 @@ def test_tags_are_no_audio(tmp_path: Path, before: bytes, behind: bytes, xing: b
 
 
 def test_sound_mp3_is_read_by_libsndfile_alone(tmp_path: Path) -> None:
-    for name, options in (("v.mp3", {}), ("c.mp3", {"xing": False, **CONSTANT})):
-        mp3(tmp_path / name, **options)
+    mp3(tmp_path / "v.mp3")
+    mp3(tmp_path / "c.mp3", xing=False, **CONSTANT)
+    for name in ("v.mp3", "c.mp3"):
         with AudioFile(tmp_path / name) as file:
             assert sum(map(len, file.blocks())) >= 10 * RATE
             assert file.decoder == f"libsndfile {soundfile.__libsndfile_version__}"
@@ -221,7 +222,7 @@ def test_wav_with_chunks_behind_its_samples(tmp_path: Path) -> None:
 
 def _encoded(path: Path, codec: str, samples: Array) -> None:
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream(codec, rate=RATE, layout="mono")
+        stream: Any = container.add_stream(codec, rate=RATE, layout="mono", bit_rate=128_000)
         frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
         frame.sample_rate = RATE
         for part in (frame, None):

@@ -264,7 +264,7 @@ def _open_sndfile(path: Path, structure: Structure) -> Decoder:
 def _open_pyav(path: Path, structure: Structure) -> Decoder:
     from .pyav import PyavDecoder  # half of what importing this module would take
 
-    return _usable(PyavDecoder(path, unsized=structure.unread > 0))
+    return _usable(PyavDecoder(path, structure.end, unsized=structure.unread > 0))
 
 
 def _usable(decoder: Decoder) -> Decoder:

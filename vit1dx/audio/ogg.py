@@ -40,7 +40,9 @@ def walk(file: BinaryIO, start: int, end: int) -> Pages:
     following: dict[int, int] = {}
     while at < end:
         page = _read_page(file)
-        if page is None:
+        if page is None:  # the file was cut short
+            return Pages(codec, streams)
+        if not page:
             break
         flags, serial, number = page[5], *struct.unpack_from("<II", page, 14)
         if flags & _FIRST:
@@ -54,16 +56,16 @@ def walk(file: BinaryIO, start: int, end: int) -> Pages:
 
 
 def _read_page(file: BinaryIO) -> bytes | None:
-    """The next page; None where there is none, or its checksum is wrong."""
+    """The next page; empty where there is none or its checksum is wrong, None where it is cut."""
     head = file.read(27)
-    if len(head) < 27 or head[:4] != b"OggS":
-        return None
-    sizes = file.read(head[26])
+    if head[:4] != b"OggS":
+        return b""
+    sizes = file.read(head[26]) if len(head) == 27 else b""
     body = file.read(sum(sizes))
-    bare = head[:22] + bytes(4) + head[26:] + sizes + body
-    if _checksum(bare) != head[22:26]:
+    if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
         return None
-    return bare
+    bare = head[:22] + bytes(4) + head[26:] + sizes + body
+    return bare if _checksum(bare) == head[22:26] else b""
 
 
 def _checksum(page: bytes) -> bytes:

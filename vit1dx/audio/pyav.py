@@ -29,6 +29,8 @@ BLOCK_FRAMES = 1 << 14
 MAX_ERRORS = 100
 #: Formats that are lists of other files, and what they may lead to is not read.
 PLAYLISTS = frozenset("applehttp concat dash hls imf sdp".split())
+#: Formats that any bytes are, besides those of plain PCM.
+_HEADERLESS = frozenset("aptx aptx_hd codec2raw dfpwm g722 g726 g726le gsm sbc sln".split())
 #: Formats in which packets follow one another without anything in between but tags.
 _BARE = frozenset("aac ac3 eac3 flac mp3".split())
 #: Formats whose duration FFmpeg only guesses from the bit rate.
@@ -43,14 +45,16 @@ class PyavDecoder:
     Parameters
     ----------
     path : Path
+    end : int
+        Byte behind the audio, where tags may begin.
     unsized : bool
         Whether sizes in its header are to be ignored.
     """
 
     name = f"FFmpeg {av.ffmpeg_version_info} (PyAV {av.__version__})"
 
-    def __init__(self, path: Path, unsized: bool = False) -> None:
-        self._path = path
+    def __init__(self, path: Path, end: int, unsized: bool = False) -> None:
+        self._path, self._end = path, end
         self._source: Any = _Unseekable(path) if unsized else os.fspath(path)
         try:
             self._container: Any = av.open(
@@ -70,6 +74,8 @@ class PyavDecoder:
         self.channels: int = self._stream.channels
         self.start_time = self._seconds(self._stream.start_time) - self._container_start()
         self.consumed: int | None = None
+        self._is_bare = self._container.format.name in _BARE
+        self._is_timed = True
         self._format = self.sample_rate, self.channels
         self._resampler: Resampler | None = None
         self._given = 0
@@ -82,7 +88,7 @@ class PyavDecoder:
         form = self._container.format
         if PLAYLISTS.intersection(form.name.split(",")):
             raise AudioError("a list of other files, not audio")
-        if form.long_name.startswith("PCM "):
+        if form.long_name.startswith("PCM ") or form.name in _HEADERLESS:
             raise AudioError("FFmpeg cannot read it (samples without a header, or none at all)")
         streams = [s for s in self._container.streams.audio if s.codec_context is not None]
         if not streams:
@@ -152,12 +158,19 @@ class PyavDecoder:
         """Samples frame by frame, in their places, at the first frame's rate."""
         for frame in self._frames():
             samples = _as_float(frame)
-            time = None if frame.pts is None else float(frame.pts * frame.time_base)
+            time = self._time(frame)
             at, damaged = self._given / self.sample_rate, self._damage.take_fresh()
             for placed in self._timeline.place(samples, frame.sample_rate, time, at, damaged):
                 yield from self._resampled(placed, frame.sample_rate)
         if self._resampler:
             yield self._count(self._resampler.end().reshape(-1, self._format[1]))
+
+    def _time(self, frame: Any) -> float | None:
+        """Of a frame, by the stream's clock, which bare formats count at the first rate."""
+        if self._is_bare and frame.sample_rate != self.sample_rate:
+            self._is_timed = False
+        known = self._is_timed and frame.pts is not None
+        return float(frame.pts * frame.time_base) if known else None
 
     def _resampled(self, samples: Array, rate: int) -> Iterator[Array]:
         """Samples at the first rate; where theirs changes, by a new resampler."""
@@ -201,7 +214,10 @@ class PyavDecoder:
             try:
                 for packet in self._container.demux(self._stream):
                     errors = 0
-                    self._follow(packet)
+                    if self._is_bare and packet.pos is not None and packet.size:
+                        if packet.pos >= self._end:
+                            continue
+                        self._follow(packet)
                     yield packet
                 return
             except av.error.FFmpegError as error:
@@ -209,8 +225,7 @@ class PyavDecoder:
                 self._damage.add(self._given / self.sample_rate, _words(error))
 
     def _follow(self, packet: Any) -> None:
-        if self._container.format.name not in _BARE or packet.pos is None or packet.pos < 0:
-            return
+        """Note what lies between a packet and the one before it."""
         if self.consumed is not None and packet.pos > self.consumed:
             with self._path.open("rb") as file:
                 tag = tag_at(file, self.consumed)
