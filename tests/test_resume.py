@@ -142,6 +142,7 @@ class TestCommand:
         assert result.returncode == code, result.stderr
         return json.loads(result.stdout)
 
+    @pytest.mark.slow
     def test_no_track_is_deleted(self, cli: RunCli, tmp_path: Path) -> None:
         for folder in ("music", "far"):
             (tmp_path / folder).mkdir()

@@ -13,6 +13,7 @@ import numpy as np
 from .collect import Source
 from .config import Config
 from .errors import SpaceError
+from .place import resolved
 from .pool import Job, Pool
 from .request import Request
 from .track import CHUNK_BYTES
@@ -110,7 +111,7 @@ def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> 
 
 def require_space(path: Path, size: Size) -> None:
     """Raise `SpaceError` unless the disk that `path` is on has room for `size`."""
-    home = path if path.is_dir() else path.parent
+    home = path if path.is_dir() else resolved(path).parent
     free = shutil.disk_usage(home).free
     if size.total > free:
         raise SpaceError(
