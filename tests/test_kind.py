@@ -80,6 +80,7 @@ def test_a_file_that_another_program_wrote_anew_is_good(tmp_path: Path, program:
     assert list(vit1dx.open(path)) == [*TRACKS, "z.wav"]
 
 
+@pytest.mark.slow
 def test_commands_agree_on_a_file_written_anew(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     shutil.copytree(songs, tmp_path / "music")
     extract = ("extract", "music", "--layers", "1", "-o", "f.h5", "-q")
@@ -97,6 +98,7 @@ def test_commands_agree_on_a_file_written_anew(cli: RunCli, songs: Path, tmp_pat
     assert len(vit1dx.open(tmp_path / "f.h5")) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["text", "empty", "other HDF5", "folder of text"])
 def test_no_command_touches_a_file_of_another_kind(
     cli: RunCli, songs: Path, tmp_path: Path, content: str

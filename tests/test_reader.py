@@ -57,6 +57,7 @@ def _require(track: vit1dx.features.Track) -> None:
         assert track.class_token(layer).shape == expected.class_token[row].shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "folder", "linked file"])
 def test_a_reader_held_open_reads_on_while_a_run_adds_tracks(tmp_path: Path, kind: str) -> None:
     path = tmp_path / ("f" if kind == "folder" else "f.h5")

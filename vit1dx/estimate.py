@@ -14,6 +14,7 @@ from .audio_warnings import AudioWarning
 from .collect import Source
 from .config import Config
 from .errors import SpaceError
+from .place import resolved
 from .pool import Job, Pool
 from .request import Request
 from .track import CHUNK_BYTES
@@ -183,7 +184,7 @@ def require_space(path: Path, size: Size, seconds: Mapping[str, float]) -> None:
 
     `seconds` are the durations that it follows from, by id: a file that takes most of it is named.
     """
-    home = path if path.is_dir() else path.parent
+    home = path if path.is_dir() else resolved(path).parent
     free = shutil.disk_usage(home).free
     if size.total > free:
         raise SpaceError(
