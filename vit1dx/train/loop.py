@@ -116,8 +116,9 @@ def _state(run: RunFolder, branch: Path | None, resume: bool) -> dict[str, Any] 
     """The checkpoint that a run goes on from, its own or another's."""
     if resume:
         return read_checkpoint(run.checkpoint, "--resume")
-    run.require_new()
-    return read_checkpoint(branch / CHECKPOINT, "--branch") if branch else None
+    state = read_checkpoint(branch / CHECKPOINT, "--branch") if branch else None
+    run.begin()
+    return state
 
 
 def _weights(run: RunFolder, init: Path | None, branch: Path | None, resume: bool) -> Path | None:

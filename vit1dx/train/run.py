@@ -144,26 +144,25 @@ class RunFolder:
     Parameters
     ----------
     folder : path
-        Made where it does not exist.
     output : path
         Where the weights go at the end.
     """
 
     def __init__(self, folder: Path, output: Path) -> None:
         self.folder, self.output = folder, output
-        folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def checkpoint(self) -> Path:
         """What a resumed run begins from."""
         return self.folder / CHECKPOINT
 
-    def require_new(self) -> None:
-        """Make sure that the folder holds no other run."""
+    def begin(self) -> None:
+        """Make the folder, and make sure that it holds no other run."""
         if (self.folder / LOG).exists():
             raise UsageError(
                 f"{self.folder} holds a run; go on with it by --resume, or name another --output"
             )
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def require_same(self, trainer: Trainer, state: dict[str, Any]) -> None:
         """Make sure that a checkpoint of this run is of the recipe and the music at hand."""
