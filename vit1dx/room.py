@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .estimate import format_bytes
+from .place import resolved
 from .stop import Stopped
 
 #: Bytes left free, for what a commit writes besides: groups, tables and its journal.
@@ -29,7 +30,7 @@ class Room:
     """
 
     def __init__(self, output: Path, guessed: Collection[str]) -> None:
-        self._home = output if output.is_dir() else output.parent
+        self._home = output if output.is_dir() else resolved(output).parent
         self._guessed = sorted(guessed)
 
     def require(self, track_id: str, size: int) -> None:
