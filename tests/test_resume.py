@@ -84,7 +84,7 @@ def test_a_file_out_of_reach_is_nothing_to_do(three: Path, tmp_path: Path) -> No
 def test_a_file_that_cannot_be_read_for_its_checksum_is_nothing_to_do(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(path: Path) -> str:
+    def broken(path: Path, check: object) -> str:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(resume, "file_sha256", broken)
