@@ -320,6 +320,17 @@ def test_playlist_is_refused(tmp_path: Path) -> None:
             decode(tmp_path / "list.m4a")
 
 
+def test_noise_in_packets_is_refused(tmp_path: Path) -> None:
+    """As where they are encrypted: FFmpeg would find audio in some, or crash."""
+    _encoded(tmp_path / "x.m4a", "aac", song(10.0))
+    data = bytearray((tmp_path / "x.m4a").read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = np.random.default_rng(0).bytes(end - start)
+    (tmp_path / "x.m4a").write_bytes(data)
+    with pytest.raises(AudioError, match="can decode"):
+        decode(tmp_path / "x.m4a")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg command to judge by")
 def test_nothing_is_lost_without_a_word() -> None:
