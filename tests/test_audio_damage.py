@@ -211,6 +211,19 @@ def test_wav_whose_sizes_leave_audio_out(tmp_path: Path, declared: int) -> None:
     np.testing.assert_allclose(decoded, samples, atol=1e-4)
 
 
+def test_wav_over_4_gib(tmp_path: Path) -> None:
+    """Its 32 bits wrapped round; what lies behind them is not searched for chunks (sparse)."""
+    samples = song(2.0)
+    soundfile.write(tmp_path / "x.wav", samples, RATE)
+    with (tmp_path / "x.wav").open("r+b") as raw:
+        raw.truncate((1 << 32) + raw.seek(0, 2))
+    with AudioFile(tmp_path / "x.wav") as file:
+        for block in file.blocks():
+            assert block.shape[1] == 1
+            if file.duration > 10:
+                break
+
+
 def test_wav_with_chunks_behind_its_samples(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(3.0), RATE)
     data = (tmp_path / "x.wav").read_bytes()
@@ -305,6 +318,17 @@ def test_playlist_is_refused(tmp_path: Path) -> None:
         (tmp_path / "list.m4a").write_text(text)
         with pytest.raises(AudioError):
             decode(tmp_path / "list.m4a")
+
+
+def test_noise_in_packets_is_refused(tmp_path: Path) -> None:
+    """As where they are encrypted: FFmpeg would find audio in some, or crash."""
+    _encoded(tmp_path / "x.m4a", "aac", song(10.0))
+    data = bytearray((tmp_path / "x.m4a").read_bytes())
+    start, end = data.index(b"mdat") + 4, data.index(b"moov") - 4
+    data[start:end] = np.random.default_rng(0).bytes(end - start)
+    (tmp_path / "x.m4a").write_bytes(data)
+    with pytest.raises(AudioError, match="can decode"):
+        decode(tmp_path / "x.m4a")
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ _UNSIZED = {"ignore_length": "1"}
 BLOCK_FRAMES = 1 << 14
 #: Errors of the container one after another before it counts as ended.
 MAX_ERRORS = 100
+#: Packets that may fail beyond those that are decoded: noise for long can crash FFmpeg.
+PATIENCE = 20
 #: Formats that are lists of other files, and what they may lead to is not read.
 PLAYLISTS = frozenset("applehttp concat dash hls imf sdp".split())
 #: Formats that any bytes are, besides those of plain PCM.
@@ -203,6 +205,7 @@ class PyavDecoder:
                 frames = packet.decode()
             except av.error.FFmpegError as error:
                 self._damage.add(self._given / self.sample_rate, _words(error))
+                self._damage.require_some_sound(PATIENCE)
                 continue
             self._damage.decoded += bool(frames)
             yield from (f for f in frames if MIN_RATE <= f.sample_rate <= MAX_RATE)
@@ -276,9 +279,9 @@ class _Damage:
         fresh, self._fresh = self._fresh, False
         return fresh
 
-    def require_some_sound(self) -> None:
+    def require_some_sound(self, patience: int = 0) -> None:
         """Raise `AudioError` where more was passed over than decoded: noise, or encrypted."""
-        if self._count > self.decoded:
+        if self._count > self.decoded + patience:
             raise AudioError(
                 f"FFmpeg can decode {self.decoded} packets and not {self._count} others "
                 f"({self._reason})"
