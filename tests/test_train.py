@@ -456,6 +456,24 @@ def test_training_learns_a_handful_of_tracks(
     assert encoder.config.model == SMALL.model
 
 
+@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_precision_suits_the_device_and_stays_a_resumed_runs(
+    music: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    fast: bool, precision: str,
+) -> None:  # fmt: skip
+    output, cache = tmp_path / "w.safetensors", tmp_path / "cache"
+    recipe = dataclasses.replace(RECIPE, steps=1, precision="auto")
+    monkeypatch.setattr("vit1dx.train.loop.has_bf16", lambda device: fast)
+    train([music], output, recipe, init=small, cache=cache)
+    monkeypatch.setattr("vit1dx.train.loop.has_bf16", lambda device: not fast)
+    lines: list[str] = []
+    longer = dataclasses.replace(recipe, steps=2)
+    train([music], output, longer, resume=True, cache=cache, events=Events(started=lines.append))
+    assert f"; {precision}; " in lines[0]
+    (training,) = json.loads(read_safetensors_metadata(output)["training"])
+    assert training["recipe"]["precision"] == precision
+
+
 def state_of(path: Path) -> dict[str, Any]:
     return load(path).state_dict()
 

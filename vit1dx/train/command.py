@@ -110,7 +110,8 @@ def train(
         bool, typer.Option(help="Alter segments at random.", rich_help_panel=_RECIPE)
     ] = True,
     precision: Annotated[
-        str, typer.Option(help="bf16 or fp32.", rich_help_panel=_RECIPE)
+        str,
+        typer.Option(help="bf16, fp32, or auto: what suits the device.", rich_help_panel=_RECIPE),
     ] = _DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Of all draws.", rich_help_panel=_RECIPE)] = 0,
     groups: Annotated[

@@ -22,8 +22,8 @@ from .batches import Pairs2Mel, n_frames_of
 from .cache import CachedTrack, MelCache, find_audio
 from .contrast import Contrast
 from .data import PairSampler, Tracks, read_groups, split_tracks
-from .ranks import Ranks, join_ranks, leave_ranks
-from .recipe import Recipe
+from .ranks import Ranks, has_bf16, join_ranks, leave_ranks
+from .recipe import AUTO, Recipe
 from .run import CHECKPOINT, LAST, Clock, RunFolder, Story, read_checkpoint
 from .stepper import Events, Stepper, Summary
 from .trainer import Trainer
@@ -95,6 +95,7 @@ def train(
     events = events if events and ranks.leads else Events()
     try:
         state = _state(run, branch, resume)
+        recipe = _precise(recipe, ranks, state if resume else None)
         encoder = _encoder(_weights(run, init, branch, resume), recipe)
         mel, cache = encoder.config.mel, cache or run.folder / "cache"
         cached, frames = _decoded(find_audio(audio, listed), cache, mel, workers, events, ranks)
@@ -119,6 +120,15 @@ def _state(run: RunFolder, branch: Path | None, resume: bool) -> dict[str, Any] 
     state = read_checkpoint(branch / CHECKPOINT, "--branch") if branch else None
     run.begin()
     return state
+
+
+def _precise(recipe: Recipe, ranks: Ranks, state: dict[str, Any] | None) -> Recipe:
+    """The recipe with a precision: a resumed run's own, or what suits the device."""
+    if recipe.precision != AUTO:
+        return recipe
+    suited = "bf16" if has_bf16(ranks.device) else "fp32"
+    precision = state["recipe"]["precision"] if state else suited
+    return dataclasses.replace(recipe, precision=precision)
 
 
 def _weights(run: RunFolder, init: Path | None, branch: Path | None, resume: bool) -> Path | None:
@@ -248,7 +258,7 @@ def _opening(trainer: Trainer, n_tracks: int, validation: Validation) -> str:
     short = n_tracks - len(sampler.tracks)
     return (
         f"{len(sampler.tracks)} tracks to train on ({short} too short); {'; '.join(parts)}; "
-        f"{_hardware(trainer.ranks)}"
+        f"{trainer.recipe.precision}; {_hardware(trainer.ranks)}"
     )
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -99,6 +100,17 @@ def join_ranks(device: str = "auto") -> Ranks:
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
     return Ranks(rank, world, chosen)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, and does not imitate it.
+
+    Of a processor this is asked of PyTorch; versions that cannot say count as no.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def leave_ranks() -> None:

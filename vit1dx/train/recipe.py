@@ -10,7 +10,8 @@ from typing import Any
 from ..errors import UsageError
 from .mix import Part, parse_mix
 
-PRECISIONS = ("bf16", "fp32")
+AUTO = "auto"
+PRECISIONS = (AUTO, "bf16", "fp32")
 _SHARES = ("cooldown", "shared_timbre", "jitter")
 _POSITIVE = ("batch", "seconds", "keep", "learning_rate", "clip", "temperature", "siblings")
 #: Settings that say how long a run is and how it ends, and may change while it is under way.
@@ -63,7 +64,8 @@ class Recipe:
     augment : bool
         Whether segments are altered at random.
     precision : str
-        "bf16" (autocast) or "fp32".
+        "bf16" (autocast), "fp32", or "auto": bf16 where the device has it (`ranks.has_bf16`).
+        Processors without it take eight times as long as in fp32.
     seed : int
         Of everything drawn.
     """
@@ -86,7 +88,7 @@ class Recipe:
     siblings: int = 2
     own_heads: bool = True
     augment: bool = True
-    precision: str = "bf16"
+    precision: str = AUTO
     seed: int = 0
 
     def __post_init__(self) -> None:
