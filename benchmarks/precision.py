@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.steer import scores, tokens
 from benchmarks.tables import table
-from vit1dx.collect import collect
-from vit1dx.extract import Extractor
+from vit1dx.run.sources import collect
+from vit1dx.extractor import Extractor
 
 PRECISIONS = ("fp32", "int8", "bf16")
 PROBED = (1, 3, 6, 9, 12)

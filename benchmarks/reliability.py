@@ -31,8 +31,8 @@ import vit1dx
 from benchmarks.processes import measured, resident
 from tests.synth import song
 from vit1dx.errors import StoreError
-from vit1dx.output import feature_files
-from vit1dx.verify import verify
+from vit1dx.store.place import feature_files
+from vit1dx.store.verify import verify
 
 RATE = 16000
 #: Size of a shard, and of the arrays of one of the short tracks at least.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 
 PROGRESSION = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))  # Am F C G
 BEATS_A_CHORD = 4

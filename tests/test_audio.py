@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import soxr
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio.probe import probe_duration
 from vit1dx.audio.resample import mono_at_rate

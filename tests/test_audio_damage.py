@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from benchmarks.damage import KINDS, sweep
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.errors import AudioError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio.resample import mono_at_rate
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vit1dx.arena import Arena
-from vit1dx.arrays import Array
-from vit1dx.channel import Channel, ChannelClosed
+from vit1dx.run.arena import Arena
+from vit1dx._types import Array
+from vit1dx.run.channel import Channel, ChannelClosed
 
 Ends = tuple[Channel, Channel]
 

@@ -20,8 +20,8 @@ import xarray
 
 import vit1dx
 from vit1dx.config import Config, ModelConfig
-from vit1dx.model import ViT1D, save
-from vit1dx.weights import bundled
+from vit1dx.model.vit import ViT1D, save
+from vit1dx.model.weights import bundled
 
 from .conftest import RunCli
 from .synth import song

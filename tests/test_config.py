@@ -11,9 +11,9 @@ import pytest
 
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import UsageError, WeightsError
-from vit1dx.model import load
-from vit1dx.request import Request, parse_layers
-from vit1dx.weights import read_info
+from vit1dx.model.vit import load
+from vit1dx.model.request import Request, parse_layers
+from vit1dx.model.weights import read_info
 
 MODEL = ModelConfig()
 

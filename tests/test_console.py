@@ -26,11 +26,11 @@ import soundfile
 from rich.console import Console
 
 import vit1dx
-from vit1dx.collect import PassedOver, Source
-from vit1dx.progress import CountingProgress, reporting, waiting
-from vit1dx.report import describe
-from vit1dx.verify import verify
-from vit1dx.wording import clock, count, duration, one_line, speed
+from vit1dx.run.sources import PassedOver, Source
+from vit1dx.run.progress import CountingProgress, reporting, waiting
+from vit1dx.cli.printing import describe
+from vit1dx.store.verify import verify
+from vit1dx.run.wording import clock, count, duration, one_line, speed
 
 from .conftest import RunCli
 from .synth import song
@@ -337,7 +337,7 @@ class TestProgress:
     def _now(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An hour has passed whenever somebody looks."""
         self.time = 0.0
-        monkeypatch.setattr("vit1dx.progress.time.monotonic", self._later)
+        monkeypatch.setattr("vit1dx.run.progress.time.monotonic", self._later)
 
     def _later(self) -> float:
         return self.time

@@ -9,14 +9,14 @@ import onnx
 import pytest
 import torch
 
-from vit1dx.backend import find_weights, load_backend
-from vit1dx.backend.onnx import attention_name, layer_name, prune
+from vit1dx.model.backend import find_weights, load_backend
+from vit1dx.model.onnx import attention_name, layer_name, prune
 from vit1dx.config import Config, MelConfig, ModelConfig
 from vit1dx.errors import BackendError, UsageError, Vit1dxError, WeightsError
-from vit1dx.export import TOLERANCE, export
-from vit1dx.model import ViT1D, save
-from vit1dx.request import Request
-from vit1dx.weights import BUNDLED, bundled, load_onnx, read_info, sha256
+from vit1dx.model.export import TOLERANCE, export
+from vit1dx.model.vit import ViT1D, save
+from vit1dx.model.request import Request
+from vit1dx.model.weights import BUNDLED, bundled, load_onnx, read_info, sha256
 
 SMALL = Config(mel=MelConfig(n_mels=16), model=ModelConfig(depth=3, dim=24, heads=2))
 
@@ -49,7 +49,7 @@ def test_export_compares_every_output(small: Path, tmp_path: Path) -> None:
 def test_export_that_differs_is_refused(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit1dx.export.TOLERANCE", 1e-12)
+    monkeypatch.setattr("vit1dx.model.export.TOLERANCE", 1e-12)
     with pytest.raises(Vit1dxError, match="nothing was written"):
         export(small, tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -15,14 +15,14 @@ import soundfile
 import torch
 
 import vit1dx
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.config import Config
 from vit1dx.errors import AudioError, UsageError
-from vit1dx.extract import Extractor
-from vit1dx.mel import LogMel
-from vit1dx.model import ViT1D, load, save
+from vit1dx.extractor import Extractor
+from vit1dx.audio.mel import LogMel
+from vit1dx.model.vit import ViT1D, load, save
 from vit1dx.tokens import TrackTokens
-from vit1dx.weights import bundled
+from vit1dx.model.weights import bundled
 
 from .synth import song
 
@@ -121,7 +121,7 @@ def test_block_sizes_do_not_matter(onnx: Extractor, block: int) -> None:
 def test_batches_do_not_matter(onnx: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = song(30.0, RATE)
     expected = onnx(samples, RATE)
-    monkeypatch.setattr("vit1dx.extract.BATCH_WINDOWS", {"cpu": 1})
+    monkeypatch.setattr("vit1dx.extractor.BATCH_WINDOWS", {"cpu": 1})
     _require_close(onnx(samples, RATE), expected)
 
 
@@ -226,7 +226,7 @@ def test_extraction_needs_no_pytorch(songs: Path, tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'safetensors', 'onnxscript', 'librosa', 'av'):\n"
         "    sys.modules[name] = None\n"
-        "from vit1dx.cli import main\n"
+        "from vit1dx.cli.main import main\n"
         "main()"
     )
     arguments = ["extract", str(songs), "-o", "f.h5", "--layers", "4", "--attention", "class"]
@@ -243,7 +243,7 @@ def test_pytorch_is_the_fallback(songs: Path, tmp_path: Path, error: str) -> Non
     (tmp_path / "broken" / "onnxruntime").mkdir(parents=True)
     broken = f"raise {error}('of an older NumPy')"
     (tmp_path / "broken" / "onnxruntime" / "__init__.py").write_text(broken)
-    script = "import sys; sys.path.insert(0, 'broken')\nfrom vit1dx.cli import main\nmain()"
+    script = "import sys; sys.path.insert(0, 'broken')\nfrom vit1dx.cli.main import main\nmain()"
     arguments = ["extract", str(songs), "-o", "f.h5", "--layers", "4"]
     command = [sys.executable, "-c", script, *arguments]
     result = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)

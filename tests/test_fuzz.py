@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vit1dx import Extractor
 from vit1dx.config import Config
 from vit1dx.errors import AudioError
-from vit1dx.model import ViT1D, save
+from vit1dx.model.vit import ViT1D, save
 
 from .synth import song
 

@@ -16,12 +16,12 @@ import pytest
 import vit1dx
 from benchmarks import reliability
 from vit1dx.errors import LockedError, StoreError
-from vit1dx.journal import Journal, journal_path
-from vit1dx.lock import OutputLock, is_locked, lock_path
-from vit1dx.mounts import locks_reach_other_hosts
-from vit1dx.sharded import FolderWriter
-from vit1dx.store import FeatureWriter
-from vit1dx.verify import repair
+from vit1dx.store.journal import Journal, journal_path
+from vit1dx.store.lock import OutputLock, is_locked, lock_path
+from vit1dx.store.mounts import locks_reach_other_hosts
+from vit1dx.store.shards import FolderWriter
+from vit1dx.store.writer import FeatureWriter
+from vit1dx.store.verify import repair
 
 from .conftest import ROOT, RunCli
 from .test_shards import _put
@@ -131,7 +131,7 @@ def test_a_second_run_by_a_link_is_refused(cli: RunCli, tmp_path: Path) -> None:
 HOLDER = """
 import os, signal, socket, sys
 from pathlib import Path
-from vit1dx.lock import OutputLock
+from vit1dx.store.lock import OutputLock
 if len(sys.argv) > 2:
     socket.gethostname = lambda: sys.argv[2]
 lock = OutputLock(Path(sys.argv[1]))
@@ -170,7 +170,7 @@ def test_another_machines_lock_decides_where_the_kernels_does_not_reach(
     lock_path(tmp_path / "f.h5").write_text(json.dumps(holder))
     with pytest.raises(LockedError, match="on node-1; if it is gone, remove"):
         OutputLock(tmp_path / "f.h5")
-    monkeypatch.setattr("vit1dx.lock.locks_reach_other_hosts", lambda path: True)
+    monkeypatch.setattr("vit1dx.store.lock.locks_reach_other_hosts", lambda path: True)
     OutputLock(tmp_path / "f.h5").close()
 
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import vit1dx
-from vit1dx import journal, store
+from vit1dx.store import journal, writer as store
 from vit1dx.errors import StoreError, WriteError
-from vit1dx.header import VERSIONS
-from vit1dx.journal import Disk, journal_path, recover
-from vit1dx.journaled import JournaledFile
-from vit1dx.store import FeatureWriter
+from vit1dx.store.format import VERSIONS
+from vit1dx.store.journal import Disk, journal_path, recover
+from vit1dx.store.commit import JournaledFile
+from vit1dx.store.writer import FeatureWriter
 
 from .test_store import _header, _tokens
 

@@ -13,10 +13,10 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import ForeignFileError, StoreError
-from vit1dx.kind import require_extendable
-from vit1dx.sharded import FolderWriter
-from vit1dx.store import FeatureWriter
-from vit1dx.verify import repair, verify
+from vit1dx.store.kind import require_extendable
+from vit1dx.store.shards import FolderWriter
+from vit1dx.store.writer import FeatureWriter
+from vit1dx.store.verify import repair, verify
 
 from .conftest import RunCli
 from .test_shards import _put

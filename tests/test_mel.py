@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vit1dx.config import MelConfig
-from vit1dx.mel import LogMel, mel_filters
+from vit1dx.audio.mel import LogMel, mel_filters
 
 from .synth import song
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.config import Config, MelConfig, ModelConfig
 from vit1dx.errors import WeightsError
-from vit1dx.model import ViT1D, load, save
+from vit1dx.model.vit import ViT1D, load, save
 
 SMALL = Config(mel=MelConfig(n_mels=16), model=ModelConfig(depth=3, dim=24, heads=2))
 

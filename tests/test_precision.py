@@ -16,7 +16,7 @@ import soundfile
 
 from tests.synth import song
 from vit1dx.errors import BackendError
-from vit1dx.extract import Extractor
+from vit1dx.extractor import Extractor
 from vit1dx.parallel import side_by_side
 
 RATE = 22050

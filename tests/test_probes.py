@@ -29,7 +29,7 @@ from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
 from tests.test_corpus import needs_data, needs_synth
 from vit1dx.config import Config
-from vit1dx.model import ViT1D, save
+from vit1dx.model.vit import ViT1D, save
 from vit1dx.tokens import TrackTokens
 
 RATE = 31.25

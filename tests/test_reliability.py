@@ -21,17 +21,17 @@ import pytest
 import soundfile
 
 import vit1dx
-import vit1dx.pool as pool_module
+import vit1dx.run.pool as pool_module
 from benchmarks import reliability
-from vit1dx.collect import collect
+from vit1dx.run.sources import collect
 from vit1dx.errors import BackendError, StoreError
-from vit1dx.extract import Extractor
-from vit1dx.extraction import Options, extract_all
-from vit1dx.journal import Journal, journal_path
-from vit1dx.lock import OutputLock
-from vit1dx.pool import Pool
-from vit1dx.pulse import Pulse
-from vit1dx.verify import repair, verify
+from vit1dx.extractor import Extractor
+from vit1dx.run.run import Options, extract_all
+from vit1dx.store.journal import Journal, journal_path
+from vit1dx.store.lock import OutputLock
+from vit1dx.run.pool import Pool
+from vit1dx.run.pulse import Pulse
+from vit1dx.store.verify import repair, verify
 
 from .conftest import RunCli
 from .synth import song

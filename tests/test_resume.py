@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 import vit1dx
-from vit1dx import resume
-from vit1dx.collect import collect
-from vit1dx.resume import Plan, plan
-from vit1dx.store import FeatureWriter
-from vit1dx.worker import file_sha256
+from vit1dx.run import plan as resume
+from vit1dx.run.sources import collect
+from vit1dx.run.plan import Plan, plan
+from vit1dx.store.writer import FeatureWriter
+from vit1dx.run.worker import file_sha256
 
 from .conftest import RunCli
 from .synth import song

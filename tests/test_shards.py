@@ -18,20 +18,20 @@ import xarray
 
 import vit1dx
 from benchmarks import reliability
-from vit1dx import buffer, folder
-from vit1dx.arrays import Array
-from vit1dx.collect import collect
+from vit1dx.store import buffer, folder
+from vit1dx._types import Array
+from vit1dx.run.sources import collect
 from vit1dx.errors import StoreError, UsageError, WriteError
-from vit1dx.estimate import grown_size
-from vit1dx.extract import Extractor
-from vit1dx.extraction import Options, extract_all
-from vit1dx.output import feature_files, shard_limit
-from vit1dx.pool import Pool
-from vit1dx.request import parse_bytes
-from vit1dx.sharded import FolderWriter
-from vit1dx.store import FeatureWriter
+from vit1dx.run.estimate import grown_size
+from vit1dx.extractor import Extractor
+from vit1dx.run.run import Options, extract_all
+from vit1dx.store.place import feature_files, shard_limit
+from vit1dx.run.pool import Pool
+from vit1dx.model.request import parse_bytes
+from vit1dx.store.shards import FolderWriter
+from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
-from vit1dx.verify import repair, verify
+from vit1dx.store.verify import repair, verify
 
 from .conftest import RunCli
 from .synth import song
@@ -94,7 +94,7 @@ def _sizes(path: Path) -> list[int]:
     return [file.stat().st_size for file in feature_files(path)]
 
 
-def _require_tokens(track: vit1dx.features.Track, expected: Tokens) -> None:
+def _require_tokens(track: vit1dx.store.features.Track, expected: Tokens) -> None:
     np.testing.assert_array_equal(track.sequence_tokens(5), expected.sequence_tokens[1])
 
 
@@ -261,7 +261,7 @@ def test_a_shard_that_cannot_be_made_ends_the_run_with_all_that_was_finished(
 
     with pytest.raises(WriteError, match=r"^[^\n]*00001\.h5 cannot be written: No space[^\n]*kept"):  # noqa: SIM117
         with _writer(tmp_path) as writer:
-            monkeypatch.setattr(vit1dx.store, "create", full)
+            monkeypatch.setattr(vit1dx.store.writer, "create", full)
             for seed in range(60):
                 _put(writer, f"{seed}.wav", seed)
                 writer.commit_if_due()

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio_warnings import CODES, AudioWarning
 from vit1dx.errors import AudioError
-from vit1dx.extract import Extractor
-from vit1dx.signal_checks import SignalChecks
+from vit1dx.extractor import Extractor
+from vit1dx.audio.checks import SignalChecks
 
 from .synth import song
 

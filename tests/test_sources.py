@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vit1dx.collect import PassedOver, Source, collect, read_list
+from vit1dx.run.sources import PassedOver, Source, collect, read_list
 from vit1dx.errors import UsageError
 
 

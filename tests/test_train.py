@@ -20,11 +20,11 @@ import soundfile
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
-from vit1dx.arrays import Array  # noqa: E402
+from vit1dx._types import Array  # noqa: E402
 from vit1dx.config import Config, MelConfig, ModelConfig  # noqa: E402
 from vit1dx.errors import TrainingError, UsageError, WeightsError  # noqa: E402
-from vit1dx.mel import LogMel  # noqa: E402
-from vit1dx.model import ViT1D, load, save  # noqa: E402
+from vit1dx.audio.mel import LogMel  # noqa: E402
+from vit1dx.model.vit import ViT1D, load, save  # noqa: E402
 from vit1dx.train.augment import Augment, Knobs, Ranges, draw_knobs  # noqa: E402
 from vit1dx.train.batches import Pairs2Mel  # noqa: E402
 from vit1dx.train.cache import FRAMES, MelCache, find_audio  # noqa: E402
@@ -36,7 +36,7 @@ from vit1dx.train.mix import parse_mix  # noqa: E402
 from vit1dx.train.recipe import Recipe  # noqa: E402
 from vit1dx.train.run import Progress  # noqa: E402
 from vit1dx.train.stepper import Events  # noqa: E402
-from vit1dx.weights import read_safetensors_metadata  # noqa: E402
+from vit1dx.model.weights import read_safetensors_metadata  # noqa: E402
 
 RATE = 16000
 SECONDS = 6.0
@@ -702,13 +702,13 @@ def test_command_trains_and_reports(music: Path, small: Path, tmp_path: Path) ->
 def test_command_says_where_it_is_where_no_bar_moves(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vit1dx.train.command import Report
+    from vit1dx.cli.train import Report
 
     now = Progress(3, 24, 1.0, 0.25, "paper", 2.0, 0.5, 1e-3, 1.0, 100.0)
-    monkeypatch.setattr("vit1dx.train.command.QUIET_SECONDS", 3600.0)
+    monkeypatch.setattr("vit1dx.cli.train.QUIET_SECONDS", 3600.0)
     Report().events().progress(now)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("vit1dx.train.command.QUIET_SECONDS", 0.0)
+    monkeypatch.setattr("vit1dx.cli.train.QUIET_SECONDS", 0.0)
     Report().events().progress(now)
     assert "step 3, loss 2.000, 100 segments/s, 1.0 min, 25% done" in capsys.readouterr().err
 

@@ -14,19 +14,19 @@ import soundfile
 import xarray
 
 import vit1dx
-import vit1dx.header
+import vit1dx.store.format
 from vit1dx.audio_warnings import CODES, AudioWarning
-from vit1dx.batch import Summary
-from vit1dx.collect import collect
-from vit1dx.extract import Extractor
-from vit1dx.extraction import Options, extract_all
-from vit1dx.info import describe
-from vit1dx.output import feature_files
-from vit1dx.pool import Pool
-from vit1dx.report import run_warnings
-from vit1dx.stored_text import count_codes, parse_warnings, warning_codes, warning_texts
-from vit1dx.tables import INDEX
-from vit1dx.verify import repair, verify
+from vit1dx.run.results import Summary
+from vit1dx.run.sources import collect
+from vit1dx.extractor import Extractor
+from vit1dx.run.run import Options, extract_all
+from vit1dx.cli.info import describe
+from vit1dx.store.place import feature_files
+from vit1dx.run.pool import Pool
+from vit1dx.cli.printing import run_warnings
+from vit1dx.store.stored_text import count_codes, parse_warnings, warning_codes, warning_texts
+from vit1dx.store.index import INDEX
+from vit1dx.store.verify import repair, verify
 
 from .conftest import RunCli
 from .synth import song
@@ -155,7 +155,7 @@ def test_a_file_from_before_they_were_kept_is_read_and_gone_on_with(tmp_path: Pa
 
 def _make_old(path: Path) -> None:
     """A feature file without all that tells of warnings."""
-    with h5py.File(path, "r+", libver=vit1dx.header.VERSIONS) as file:
+    with h5py.File(path, "r+", libver=vit1dx.store.format.VERSIONS) as file:
         del file["index/warnings"]
         for track in file["tracks"].values():
             track.attrs.pop("warnings", None)

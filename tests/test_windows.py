@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vit1dx.arrays import Array
+from vit1dx._types import Array
 from vit1dx.config import WindowConfig
-from vit1dx.windows import Windows, cut
+from vit1dx.audio.windows import Windows, cut
 
 FRAMES = 125
 

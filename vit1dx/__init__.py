@@ -12,15 +12,15 @@ __all__ = ["Extractor", "TrackTokens", "Vit1dxError", "__version__", "open"]
 
 if TYPE_CHECKING:
     from .errors import Vit1dxError
-    from .extract import Extractor
-    from .folder import open_features as open
+    from .extractor import Extractor
+    from .store.folder import open_features as open
     from .tokens import TrackTokens
 
 _HOMES = {
-    "Extractor": ("extract", "Extractor"),
+    "Extractor": ("extractor", "Extractor"),
     "TrackTokens": ("tokens", "TrackTokens"),
     "Vit1dxError": ("errors", "Vit1dxError"),
-    "open": ("folder", "open_features"),
+    "open": ("store.folder", "open_features"),
 }
 
 

@@ -1,5 +1,5 @@
 """``python -m vit1dx``."""
 
-from .cli import main
+from .cli.main import main
 
 main()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import Array
+from ._types import Array
 from .audio_warnings import AudioWarning
 from .errors import TokensError
 

@@ -29,7 +29,7 @@ from benchmarks.probes.measure import (
     real,
 )
 from benchmarks.probes.report import markdown
-from vit1dx.weights import WeightsInfo, read_info
+from vit1dx.model.weights import WeightsInfo, read_info
 
 app = typer.Typer(add_completion=False)
 

@@ -14,7 +14,7 @@ from benchmarks.probes import albums, local, onsets, recordings, similarity, sys
 from benchmarks.probes.collection import Memory, Render, of_sources, renders
 from benchmarks.probes.scores import summary
 from vit1dx.config import Config
-from vit1dx.weights import sha256
+from vit1dx.model.weights import sha256
 
 UNTRAINED_LAYERS = ("layer 1", "layer 4", "layer 8", "layer 12")
 LOCAL_ONLY = ("basic-pitch",)  # made for notes, and slow

@@ -16,9 +16,9 @@ from vit1dx import Extractor
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio.resample import mono_at_rate
 from vit1dx.config import Config
-from vit1dx.export import export
-from vit1dx.mel import LogMel
-from vit1dx.model import ViT1D, save
+from vit1dx.model.export import export
+from vit1dx.audio.mel import LogMel
+from vit1dx.model.vit import ViT1D, save
 
 Arrays = dict[str, np.ndarray]
 CONFIG = Config()  # the grid of all systems: 16 kHz, hop 512

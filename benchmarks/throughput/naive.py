@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from vit1dx.config import Config
-from vit1dx.model import ViT1D, load
-from vit1dx.weights import bundled
+from vit1dx.model.vit import ViT1D, load
+from vit1dx.model.weights import bundled
 
 BATCH = 16
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.throughput.naive import mel_of, tokens_of
 from vit1dx.config import Config
-from vit1dx.model import load
-from vit1dx.weights import bundled
+from vit1dx.model.vit import load
+from vit1dx.model.weights import bundled
 
 WORKERS = 2
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..arrays import Array
+from .._types import Array
 from ..audio_warnings import AudioWarning
 from ..errors import AudioError
 from .files import MAX_RATE, MIN_RATE, require_readable
@@ -262,7 +262,7 @@ def _open_sndfile(path: Path, structure: Structure) -> Decoder:
 
 
 def _open_pyav(path: Path, structure: Structure) -> Decoder:
-    from .pyav import PyavDecoder  # half of what importing this module would take
+    from .pyav import PyavDecoder
 
     return _usable(PyavDecoder(path, structure.end, unsized=structure.unread > 0))
 

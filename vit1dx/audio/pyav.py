@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 from av.stream import Disposition
 
-from ..arrays import Array
+from .._types import Array
 from ..audio_warnings import AudioWarning
 from ..errors import AudioError
 from .files import MAX_RATE, MIN_RATE

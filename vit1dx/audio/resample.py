@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
-from ..arrays import Array
+from .._types import Array
 
 
 def mono_at_rate(blocks: Iterable[Array], rate_in: int, rate_out: int) -> Iterator[Array]:

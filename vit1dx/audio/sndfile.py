@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile
 
-from ..arrays import Array
+from .._types import Array
 from ..audio_warnings import AudioWarning
 from ..errors import AudioError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..arrays import Array
+from .._types import Array
 from ..audio_warnings import AudioWarning
 
 #: Timestamps may be so far off, s, as containers round them and recorders jitter; so in FFmpeg.

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
+from .._types import Array
 from ..config import MelConfig
-from ..mel import mel_filters
+from ..audio.mel import mel_filters
 
 TONE_POINTS = 7  # gains of the equaliser, evenly spaced on a logarithmic axis of frequency
 _NOISE_ROWS = 1024  # spectra of noise kept to draw from

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
+from .._types import Array
 from ..config import MelConfig
 from .augment import Augment, Knobs, Ranges, chosen, draw_knobs
 from .data import Pairs, read_segments

@@ -18,13 +18,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import Array
+from .._types import Array
 from ..audio.decode import AudioFile
 from ..audio.resample import mono_at_rate
-from ..collect import collect
+from ..run.sources import collect
 from ..config import MelConfig
 from ..errors import AudioError, UsageError
-from ..mel import LogMel
+from ..audio.mel import LogMel
 
 FRAMES, INDEX = "frames.f16", "index.jsonl"
 FORMAT = "vit1dx-mel-cache"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..model import Block, ViT1D, sinusoidal_positions
+from ..model.vit import Block, ViT1D, sinusoidal_positions
 
 HEAD_HIDDEN, HEAD_OUT = 512, 128
 

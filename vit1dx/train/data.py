@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
+from .._types import Array
 from ..errors import UsageError
 from .cache import CachedTrack
 from .mix import Part

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..arrays import Array
+from .._types import Array
 from ..config import MelConfig, WindowConfig
 from ..errors import UsageError
-from ..model import ViT1D, load
-from ..weights import read_safetensors_metadata
+from ..model.vit import ViT1D, load
+from ..model.weights import read_safetensors_metadata
 from .batches import Pairs2Mel, n_frames_of
 from .cache import CachedTrack, MelCache, find_audio
 from .contrast import Contrast

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ..errors import UsageError
-from ..model import save
+from ..model.vit import save
 from .recipe import LENGTH, Recipe
 from .trainer import Trainer
 

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import TrainingError
-from ..stop import SIGNALS
+from ..run.signals import SIGNALS
 from .cache import CachedTrack
 from .run import LAST, Clock, Progress, RunFolder, Story
 from .trainer import Trainer

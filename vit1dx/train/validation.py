@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..arrays import Array
+from .._types import Array
 from ..config import MelConfig
 from .batches import Pairs2Mel
 from .data import Pairs, PairSampler, Tracks

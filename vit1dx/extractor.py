@@ -1,0 +1,317 @@
+"""Audio to tokens: the stages composed, for an array or for one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._types import Array
+from .audio.decode import MAX_AMPLITUDE, AudioFile
+from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
+from .audio.resample import mono_at_rate
+from .audio_warnings import AudioWarning
+from .model.backend import Backend, find_weights, load_backend
+from .store.buffer import TrackBuffer
+from .config import Config
+from .cores import usable_cores
+from .errors import AudioError, TokensError, UsageError
+from .audio.mel import LogMel
+from .parallel import side_by_side
+from .model.request import Request, parse_layers
+from .audio.checks import SignalChecks
+from .store.stored_text import warning_texts
+from .tokens import Tokens, TrackTokens, join
+from .model.weights import WeightsInfo, require_digest
+from .audio.windows import Windows, cut
+
+#: Windows given to the model at once, by device; on processors so few that they stay in the cache.
+BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
+
+
+class Extractor:
+    """ViT-1D over music: samples or files in, tokens out.
+
+    Parameters
+    ----------
+    layers : str or int or iterable of these
+        ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
+    attention : {"none", "class", "full"}
+        Attention maps of the same layers: none, the class token's rows, or all rows.
+    overlap : float
+        Context on either side of each window, s, computed and dropped. Windows stay as long as the
+        weights expect, and so come closer together.
+    weights : path, optional
+        A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+    backend : {"auto", "onnx", "torch"}
+    device : {"auto", "cpu", "cuda"}
+    threads : int, optional
+        Threads of the processor that the model uses; all usable cores by default.
+    precision : {"fp32", "int8", "bf16", "fp16"}, optional
+        What the model computes in; by default what the weights are in.
+    weights_sha256 : str, optional
+        What ``weights.sha256`` must be, so that other weights under the same name are refused.
+
+    Attributes
+    ----------
+    weights : WeightsInfo
+        What the weights are.
+    precision : str
+        What the model computes in.
+
+    Raises
+    ------
+    Vit1dxError
+        If something asked for is not there.
+
+    Notes
+    -----
+    An extractor can be pickled and copied, before and after use, and called by several threads; a
+    copy is made from its arguments, and refuses weights that changed meanwhile. In a forked
+    process, PyTorch works in one thread, as it hangs in more, and not on CUDA devices.
+
+    Examples
+    --------
+    >>> extractor = Extractor(layers=[4, 8])  # doctest: +SKIP
+    >>> track = extractor("song.mp3")  # doctest: +SKIP
+    >>> track.sequence_tokens.shape  # layer, time, feature  # doctest: +SKIP
+    (2, 1921, 192)
+    """
+
+    def __init__(
+        self,
+        layers: str | int | Iterable[str | int] = "all",
+        attention: str = "none",
+        *,
+        overlap: float = 0.0,
+        weights: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        device: str = "auto",
+        threads: int | None = None,
+        precision: str | None = None,
+        weights_sha256: str | None = None,
+    ) -> None:
+        self.weights: WeightsInfo = find_weights(weights, backend, precision)
+        if weights_sha256 is not None:
+            require_digest(self.weights.path, weights_sha256)
+        self.precision: str = precision or self.weights.precision
+        self.config: Config = _with_overlap(self.weights.config, overlap)
+        self.request = Request(parse_layers(layers, self.config.model), attention)
+        self._device, self._threads, self._precision = device, threads, precision
+        self._overlap = overlap
+
+    def arguments(self) -> dict[str, Any]:
+        """What makes an extractor like this one, in another process."""
+        return {
+            "layers": self.request.layers,
+            "attention": self.request.attention,
+            "overlap": self._overlap,
+            "weights": os.path.abspath(self.weights.path),
+            "device": self._device,
+            "threads": self._threads,
+            "precision": self._precision,
+            "weights_sha256": self.weights.sha256,
+        }
+
+    def __reduce__(self) -> tuple[Callable[[], Extractor], tuple[()]]:
+        return partial(type(self), **self.arguments()), ()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(
+            f"{k}={v!r}" for k, v in self.arguments().items() if k != "weights_sha256"
+        )
+        return f"{type(self).__name__}({arguments})"
+
+    @cached_property
+    def backend(self) -> Backend:
+        """What runs the model; loaded when it is first needed."""
+        return load_backend(self.weights, self.request, self._device, self._threads, self.precision)
+
+    @cached_property
+    def _log_mel(self) -> LogMel:
+        return LogMel(self.config.mel)
+
+    def __call__(
+        self, audio: Array | str | os.PathLike[str], sample_rate: int | None = None
+    ) -> TrackTokens:
+        """Extract a whole track into memory.
+
+        Parameters
+        ----------
+        audio : path, or (n,) or (n, channels) array of floats in -1 to 1
+        sample_rate : int
+            Of the array, Hz.
+
+        Returns
+        -------
+        TrackTokens
+            ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
+            ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
+            and ``attention`` if it was asked for. What looked wrong with the audio is in its
+            ``warnings``, and warned of as `UserWarning`.
+
+        Raises
+        ------
+        AudioError
+            If there is no usable audio in it.
+        TokensError
+            If what the model gives of it is not finite.
+        """
+        if isinstance(audio, (str, os.PathLike)):
+            return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
+        samples, rate = _checked(audio, sample_rate)
+        checks = SignalChecks(rate)
+        track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
+        return _warned(track, checks.warnings())
+
+    def _of_file(self, path: Path) -> tuple[TrackTokens, list[AudioWarning]]:
+        try:
+            with AudioFile(path) as file:
+                checks = SignalChecks(file.sample_rate)
+                tokens = list(self.stream(checks.watch(file.blocks()), file.sample_rate))
+                return join(tokens, file.duration), [*file.warnings, *checks.warnings()]
+        except (AudioError, TokensError) as error:
+            raise type(error)(f"{printable(path)}: {error}") from error
+
+    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
+        """Extract a track that comes in blocks, with bounded memory.
+
+        Parameters
+        ----------
+        blocks : iterable of (n, channels) float32 arrays
+        sample_rate : int
+            Hz.
+
+        Yields
+        ------
+        Tokens
+            Of some consecutive windows at a time; together, of the track. Whether they are finite
+            is for the one who takes them: `join` and `TrackBuffer` look.
+        """
+        mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
+        frames = self._log_mel.stream(mono)
+        batches = cut(frames, self.config.window, BATCH_WINDOWS[self.backend.device])
+        yield from side_by_side(self._tokens, batches, self._side_by_side)
+
+    @cached_property
+    def _side_by_side(self) -> int:
+        """Threads that run the model at once; PyTorch and graphics processors have their own."""
+        if (self.backend.name, self.backend.device) != ("onnx", "cpu"):
+            return 1
+        return self._threads or usable_cores()
+
+    def _tokens(self, windows: Windows) -> Tokens:
+        tokens, attention = self.backend.run(windows.mel)
+        layers = self.request.layers
+        frame_rate = self.config.mel.frame_rate
+        kept = np.arange(windows.keep[0, 0], windows.keep[-1, 1])
+        sequence = np.empty((len(layers), len(kept), self.config.model.dim), np.float32)
+        for layer, row in zip(layers, sequence, strict=True):
+            windows.kept(tokens[layer][:, 1:], out=row)
+        return Tokens(
+            layers=layers,
+            class_token=np.stack([tokens[layer][:, 0] for layer in layers]),
+            sequence_tokens=sequence,
+            time=kept / frame_rate,
+            window_start=windows.start / frame_rate,
+            attention=np.stack([attention[layer] for layer in layers]) if attention else None,
+        )
+
+
+def extract_file(
+    extractor: Extractor,
+    path: Path,
+    track: TrackBuffer,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> None:
+    """Extract one file, all but the last step.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    path : Path
+    track : TrackBuffer
+        To be finished by the caller; its attributes say what is known of the file.
+    progress : callable
+        Called now and then with the seconds of audio done since the last call.
+
+    Raises
+    ------
+    AudioError
+        If there is no usable audio in it.
+    TokensError
+        If what the model gives of it cannot be kept.
+    """
+    with AudioFile(path) as file:
+        done = 0.0
+        checks = SignalChecks(file.sample_rate)
+        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
+            track.add(tokens)
+            progress(float(tokens.time[-1]) - done)
+            done = float(tokens.time[-1])
+        track.attributes = {
+            "source": printable(os.path.abspath(path)),
+            "size": file.status.st_size,
+            "mtime_ns": mtime_ns(file.status),
+            "duration": file.duration,
+            "sample_rate": file.sample_rate,
+            "channels": file.channels,
+            "start_time": file.start_time,
+            "decoder": file.decoder,
+        }
+        if found := [*file.warnings, *checks.warnings()]:
+            track.attributes["warnings"] = warning_texts(found)
+
+
+def _warned(track: TrackTokens, found: Sequence[AudioWarning], name: str = "") -> TrackTokens:
+    """A track with what looked wrong, which the caller of the extractor is told."""
+    for warning in found:
+        warnings.warn(name + warning.text, UserWarning, stacklevel=3)
+    return dataclasses.replace(track, warnings=tuple(found))
+
+
+def _with_overlap(config: Config, seconds: float) -> Config:
+    most = (config.window.frames - 1) // 2
+    if not 0 <= seconds * config.mel.frame_rate <= most:
+        raise UsageError(
+            f"overlap {seconds} s; with windows of {config.window.frames} frames it must be "
+            f"from 0 to {most / config.mel.frame_rate:.3f} s"
+        )
+    overlap = round(seconds * config.mel.frame_rate)
+    return dataclasses.replace(config, window=dataclasses.replace(config.window, overlap=overlap))
+
+
+def _checked(audio: Array, sample_rate: int | None) -> tuple[Array, int]:
+    if sample_rate is None:
+        raise UsageError("an array needs its sample_rate, in Hz")
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise UsageError(f"sample_rate {sample_rate} Hz; {MIN_RATE} to {MAX_RATE} is accepted")
+    samples = np.asarray(audio)
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise UsageError(f"samples of {samples.dtype}; floating-point ones, -1 to 1, are needed")
+    if samples.ndim not in (1, 2) or not samples.size:
+        raise UsageError(f"samples of shape {samples.shape}; (n,) or (n, channels) is needed")
+    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
+        raise UsageError(f"samples of shape {samples.shape}; (n, channels) is needed: transpose it")
+    if not (most := np.abs(samples).max()) <= MAX_AMPLITUDE:  # so that NaN fails too
+        raise AudioError(
+            f"samples up to {most}; finite ones up to {MAX_AMPLITUDE:g} are accepted, and -1 to 1 "
+            "is full scale"
+        )
+    return samples.reshape(len(samples), -1).astype(np.float32, copy=False), sample_rate
+
+
+def _never_empty(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Pass samples on, and raise if there were none: resampling can leave nothing of a few."""
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        yield block
+    if not samples:
+        raise AudioError("too short: less than one sample is left at the model's rate")

@@ -1,0 +1,1 @@
+"""Frames to tokens: the network, its weights, and what runs it."""

@@ -1,0 +1,132 @@
+"""What a user asks for: layers and attention, checked against what a model has."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import ModelConfig
+from ..errors import UsageError
+
+ATTENTIONS = ("none", "class", "full")
+
+#: Smallest file that a folder of shards may be made of: what holds no track counts, too.
+LEAST_SHARD = 1_000_000
+
+_SIZE = re.compile(r"([\d.]+)\s*([kmgt]?)(i?)b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Layers whose tokens, and kind of attention maps, that a run keeps.
+
+    Attributes
+    ----------
+    layers : tuple of int
+        Ascending; 0 is the embedding.
+    attention : {"none", "class", "full"}
+        Attention maps of the same layers: none, the class token's rows, or all rows.
+    """
+
+    layers: tuple[int, ...]
+    attention: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            raise UsageError(f"attention {self.attention!r}; choose from {', '.join(ATTENTIONS)}")
+        if self.attention != "none" and 0 in self.layers:
+            raise UsageError(
+                "layer 0 has no attention maps, being the embedding before the first block; "
+                "leave 0 out, or ask for attention none"
+            )
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """The layers whose attention maps are kept."""
+        return () if self.attention == "none" else self.layers
+
+
+def parse_layers(spec: str | int | Iterable[str | int], model: ModelConfig) -> tuple[int, ...]:
+    """Layers asked for: ``"all"`` (1 to the depth), ``"last"``, ``"4,8"``, ``"1-12"``, a whole
+    number of Python's or NumPy's, or several of these.
+
+    Returns
+    -------
+    tuple of int
+        Ascending, each once.
+
+    Raises
+    ------
+    UsageError
+        If the words cannot be read, or the model has no such layer.
+    """
+    layers: set[int] = set()
+    for part in _parts(spec):
+        layers |= _from_text(part, model.depth) if isinstance(part, str) else {_whole(part)}
+    wrong = sorted(layer for layer in layers if not 0 <= layer <= model.depth)
+    if wrong:
+        raise UsageError(f"layer {wrong[0]}; this model has layers 0 to {model.depth}")
+    if not layers:
+        raise UsageError("no layer asked for; give 'all', 'last', or numbers such as 4,8 or 1-12")
+    return tuple(sorted(layers))
+
+
+def _parts(spec: Any) -> list[Any]:
+    if isinstance(spec, (str, bytes)):
+        return [spec]
+    try:
+        return list(spec)
+    except TypeError:
+        return [spec]
+
+
+def _whole(value: Any) -> int:
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise UsageError(f"layer {value!r}; give 'all', 'last', or whole numbers such as 4 or 8")
+
+
+def _from_text(text: str, depth: int) -> set[int]:
+    words = text.strip().lower()
+    if words == "all":
+        return set(range(1, depth + 1))
+    if words == "last":
+        return {depth}
+    layers: set[int] = set()
+    for part in words.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            bounds = int(first), int(last if dash else first)
+        except ValueError:
+            raise UsageError(
+                f"layers {text!r}; give 'all', 'last', or numbers such as 4,8 or 1-12"
+            ) from None
+        if bounds[0] > bounds[1]:
+            raise UsageError(f"layers {part!r} run backwards; give the smaller number first")
+        layers.update(range(bounds[0], min(bounds[1], depth + 1) + 1))
+    return layers
+
+
+def parse_bytes(text: str) -> int:
+    """The size of a shard, given as ``"4GiB"`` or ``"500MB"``.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or is too small for a shard.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    try:
+        number, unit, binary = match.groups() if match else ("", "", "")
+        size = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
+    except ValueError:
+        raise UsageError(f"size {text!r}; give a number with a unit, as 4GiB or 500MB") from None
+    if size < LEAST_SHARD:
+        raise UsageError(f"size {text!r} is too small for a shard; give 1MB or more")
+    return int(size)

@@ -1,0 +1,291 @@
+"""A run over many files: each is done or recorded as failed, and none stops the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..audio_warnings import AudioWarning
+from ..store.buffer import Parts, TrackEnd, size_of
+from .sources import PassedOver, Source
+from ..errors import AudioError
+from .estimate import TRACK_BYTES, format_bytes, most_seconds
+from ..store.place import Output
+from .pool import Event, Job, Pool
+from .room import Room
+from .signals import Stopped
+from ..store.stored_text import count_codes, parse_warnings
+from ..store.track import TrackWriter
+from .worker import parts_of
+
+#: Seconds that a file may take, whatever its length; and those it may take more for each of its
+#: own: hundreds of times what it needs.
+LEAST_SECONDS, SECONDS_A_SECOND = 600.0, 1.0
+
+
+class Progress(Protocol):
+    """Is told how a run goes on."""
+
+    def started(self, source: Source) -> None:
+        """A worker is given a file."""
+
+    def advanced(self, source: Source, seconds: float) -> None:
+        """So many more seconds of a file were done."""
+
+    def finished(self, source: Source, seconds: float) -> None:
+        """A file was written; it was `seconds` long."""
+
+    def failed(self, source: Source, reason: str) -> None:
+        """A file was recorded as failed."""
+
+    def warned(self, source: Source, warning: str) -> None:
+        """Something looked wrong with a file, though it was written."""
+
+    def show(self) -> None:
+        """Time has passed: show where the run is."""
+
+
+@dataclass
+class Summary:
+    """What came of a run.
+
+    Attributes
+    ----------
+    output : Path
+    files : int
+        Files found.
+    done : int
+        Files written.
+    already : int
+        Files whose tracks were in the output.
+    changed : int
+        Files that had changed, and were done again.
+    gone : list of str
+        Tracks of the output, kept, whose files are no longer where they were read from.
+    others : int
+        Tracks of the output whose files are not among those of the run, and not known to be gone.
+    unreadable : list of (id, reason)
+        Files that could not be compared with their tracks, which are kept.
+    failures : list of (id, reason)
+        Those of earlier runs too, where the file was found as it was then.
+    outdated : list of str
+        Files of `failures` whose tracks, made before the files changed, are kept.
+    warnings : list of (id, AudioWarning)
+        Without an id, of the run as a whole.
+    audio_seconds : float
+        Of the files written.
+    wall_seconds : float
+    output_bytes : int
+    stopped : str or None
+        Why the run ended early, if it did.
+    passed_over : PassedOver
+        What the search for files met and did not take.
+    """
+
+    output: Path
+    files: int
+    done: int = 0
+    already: int = 0
+    changed: int = 0
+    gone: list[str] = field(default_factory=list)
+    others: int = 0
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    warnings: list[tuple[str | None, AudioWarning]] = field(default_factory=list)
+    audio_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    output_bytes: int = 0
+    stopped: str | None = None
+    passed_over: PassedOver = field(default_factory=PassedOver)
+
+    @property
+    def speed(self) -> float:
+        """Times real time."""
+        return self.audio_seconds / self.wall_seconds if self.wall_seconds else 0.0
+
+    @property
+    def warning_counts(self) -> dict[str, int]:
+        """How many warnings there are of each code."""
+        return count_codes(warning.code for _, warning in self.warnings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary as plain values, for JSON."""
+        return {
+            "output": str(self.output),
+            "output_bytes": self.output_bytes,
+            "files": self.files,
+            "done": self.done,
+            "already": self.already,
+            "changed": self.changed,
+            "gone": self.gone,
+            "others": self.others,
+            "unreadable": [{"id": key, "reason": reason} for key, reason in self.unreadable],
+            "outdated": self.outdated,
+            "passed_over": self.passed_over.to_dict(),
+            "failed": len(self.failures),
+            "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
+            "warnings": [{"id": key, **vars(warning)} for key, warning in self.warnings],
+            "warning_counts": self.warning_counts,
+            "audio_hours": self.audio_seconds / 3600,
+            "wall_seconds": self.wall_seconds,
+            "times_real_time": self.speed,
+            "stopped": self.stopped,
+        }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may take.
+
+    Attributes
+    ----------
+    expected : mapping of str to float
+        Expected duration of each file, s, by id.
+    size : callable
+        Bytes that a track will grow to on disk, from the seconds that its file is expected to be
+        long.
+    room : Room
+        What is left on the disk.
+    seconds : float or None
+        Seconds for each file; by default ten minutes and its duration.
+    checksum : bool
+        Whether to sum up files' bytes too.
+    """
+
+    expected: Mapping[str, float]
+    size: Callable[[float], int]
+    room: Room
+    seconds: float | None = None
+    checksum: bool = False
+
+    def job(self, source: Source) -> Job:
+        """The job of extracting a file."""
+        usual = LEAST_SECONDS + SECONDS_A_SECOND * self.expected.get(source.id, 0.0)
+        seconds = usual if self.seconds is None else self.seconds
+        return Job("extract", source.id, str(source.path), seconds, self.checksum)
+
+
+def run(
+    sources: Sequence[Source],
+    pool: Pool,
+    writer: Output,
+    progress: Progress,
+    limits: Limits,
+    summary: Summary,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Extract all sources into an open output, close it, and complete the summary.
+
+    `check` is called several times a second. By raising `Stopped` it ends the run: what was
+    finished is kept, and the summary says so.
+
+    Raises
+    ------
+    WriteError
+        If the output can no longer be written.
+    """
+    began = time.perf_counter()
+    with writer:
+        extraction = _Run(writer, progress, limits, summary)
+        try:
+            for event in pool.run(extraction.jobs(sources)):
+                check()
+                extraction.take(event)
+                writer.commit_if_due()
+        except Stopped as stopped:
+            summary.stopped = str(stopped)
+        writer.finished = summary.stopped is None
+    summary.wall_seconds = time.perf_counter() - began
+
+
+class _Run:
+    """Puts what workers say into the output, the summary and the progress."""
+
+    def __init__(
+        self, writer: Output, progress: Progress, limits: Limits, summary: Summary
+    ) -> None:
+        self._writer, self._progress, self._summary = writer, progress, summary
+        self._limits = limits
+        self._sources: dict[str, Source] = {}
+        self._growing: dict[str, TrackWriter] = {}
+
+    def jobs(self, sources: Sequence[Source]) -> Iterator[Job]:
+        """What there is to do; what cannot be done fails on the way."""
+        for source in sources:
+            try:
+                if source.problem is not None:
+                    raise AudioError(source.problem)
+                self._writer.require_place(source.id)
+            except AudioError as error:
+                self._failed(source, str(error))
+            else:
+                self._sources[source.id] = source
+                self._progress.started(source)
+                yield self._limits.job(source)
+
+    def take(self, event: Event) -> None:
+        """Take what a worker said."""
+        if event.job is None:
+            self._progress.show()
+            return
+        source, message = self._sources[event.job.id], event.message
+        if event.arrays:
+            self._limits.room.require(source.id, sum(array.nbytes for array in event.arrays))
+        if event.kind == "progress":
+            self._progress.advanced(source, message["seconds"])
+        elif event.kind == "part":
+            self._append(source, parts_of(message["names"], event.arrays), message["seconds"])
+        elif event.kind == "done":
+            mean, *arrays = event.arrays
+            end = TrackEnd(mean, message["checksums"], message["attributes"])
+            self._finish(source, parts_of(message["names"], arrays), end)
+            self._done(source, end.attributes)
+        else:
+            self._growing.pop(source.id, None)
+            self._failed(source, message["reason"])
+
+    def _append(self, source: Source, parts: Parts, seconds: float | None) -> None:
+        track = self._growing.get(source.id)
+        if track is None:
+            believed = seconds if seconds and 0 < seconds <= most_seconds(source) else None
+            size = self._limits.size(believed or self._limits.expected[source.id])
+            track = self._growing[source.id] = self._begin(source, size)
+        track.append(parts)
+
+    def _finish(self, source: Source, parts: Parts, end: TrackEnd) -> None:
+        track = self._growing.pop(source.id, None)
+        track = track or self._begin(source, size_of(parts) + TRACK_BYTES)
+        track.finish(parts, end)
+
+    def _begin(self, source: Source, size: int) -> TrackWriter:
+        """A place for a track, sought only when its size is known."""
+        if size > self._writer.limit:
+            self._warned(
+                source,
+                AudioWarning(
+                    "shard",
+                    f"about {format_bytes(size)} of features, more than the "
+                    f"{format_bytes(self._writer.limit)} of a shard; it gets one of its own",
+                ),
+            )
+        return self._writer.begin(source.id, size)
+
+    def _done(self, source: Source, attributes: Mapping[str, Any]) -> None:
+        self._summary.done += 1
+        self._summary.audio_seconds += attributes["duration"]
+        for warning in parse_warnings(attributes.get("warnings", ())):
+            self._warned(source, warning)
+        self._progress.finished(source, attributes["duration"])
+
+    def _warned(self, source: Source, warning: AudioWarning) -> None:
+        self._summary.warnings.append((source.id, warning))
+        self._progress.warned(source, warning.text)
+
+    def _failed(self, source: Source, reason: str) -> None:
+        reason = self._writer.fail(source.id, reason, source.size, source.mtime_ns)
+        self._summary.failures.append((source.id, reason))
+        self._progress.failed(source, reason)

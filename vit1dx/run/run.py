@@ -1,0 +1,252 @@
+"""One run of ``vit1dx extract``: from sources and options to a summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..audio.files import mtime_ns, printable
+from .results import Limits, Progress, Summary, run
+from .sources import Source
+from ..cores import usable_cores
+from ..errors import StoreError, UsageError
+from .estimate import Durations, estimate_seconds, estimate_size, grown_size, probe_in, require_space
+from ..extractor import Extractor
+from ..store.format import Header, config_dict
+from ..store.journal import recover
+from ..store.kind import require_extendable, require_no_shard, require_replaceable
+from ..store.lock import OutputLock
+from ..store.place import Output, feature_files, require_folder, require_writable
+from .pool import Pool
+from .progress import reporting, stderr_console, waiting
+from ..cli.printing import run_warnings, show_plan, show_start
+from .plan import Plan, plan
+from .room import Room
+from ..store.shards import FolderWriter
+from .signals import Stopped, StopSignals
+from ..store.writer import FeatureWriter
+
+#: Bytes that no worker has: a limit that is none.
+UNLIMITED = 1 << 62
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes about its files.
+
+    Attributes
+    ----------
+    output : Path
+    shard_bytes : int or None
+        Most bytes of a shard, where the output is a folder of them.
+    dtype : {"float32", "float16"}
+    overwrite, retry_failed, checksum, quiet : bool
+    workers : int or None
+        Processes; one a usable core by default, and one alone on a graphics processor.
+    timeout : float or None
+        Seconds a file may take; by default ten minutes and its duration.
+    memory : float
+        GiB that a worker may take beyond what it starts with; infinity is no limit.
+    factory : str
+        What makes the workers' extractor, as ``module:callable``.
+    """
+
+    output: Path
+    shard_bytes: int | None = None
+    dtype: str = "float32"
+    overwrite: bool = False
+    retry_failed: bool = False
+    checksum: bool = False
+    workers: int | None = None
+    timeout: float | None = None
+    memory: float = 2.0
+    quiet: bool = False
+    factory: str = "vit1dx.extractor:Extractor"
+
+    def __post_init__(self) -> None:
+        if not self.memory > 0:
+            raise UsageError(
+                f"memory {self.memory} GiB; a number above 0 is accepted; inf: no limit"
+            )
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"timeout {self.timeout} s; a number above 0 is accepted")
+
+
+def extract_all(
+    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
+) -> Summary:
+    """Extract what of the sources the output does not hold yet.
+
+    Raises
+    ------
+    Vit1dxError
+        If the output cannot be written, is another run's, or was made differently.
+    """
+    header = Header(
+        extractor.weights,
+        extractor.config,
+        extractor.request,
+        options.dtype,
+        precision=extractor.precision,
+    )
+    _require_output(options)
+    _require_not_read(options.output, sources)
+    with OutputLock(options.output), StopSignals() as signals:
+        summary, done = Summary(options.output, len(sources)), Plan([])
+        try:
+            done = _compare(sources, header, options, signals.check)
+            _take_over(done, summary)
+            if done.todo:
+                _extract(done, extractor, header, options, pool, signals.check, summary)
+            elif not done.finished:
+                _writer(header, options).close()
+        except Stopped as stopped:
+            summary.stopped = str(stopped)
+        summary.outdated = [key for key, _ in summary.failures if key in done.outdated]
+        summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
+        return summary
+
+
+def _take_over(done: Plan, summary: Summary) -> None:
+    """Say in the summary what the run found."""
+    summary.already, summary.changed = done.already, len(done.changed)
+    summary.failures, summary.unreadable = done.failures, done.unreadable
+    summary.gone, summary.others = done.gone, done.others
+
+
+def _require_output(options: Options) -> None:
+    """Have the place of the output there, and writable."""
+    if options.shard_bytes is None:
+        require_writable(options.output)
+        require_no_shard(options.output)
+    else:
+        require_folder(options.output)
+    if options.overwrite:
+        for file in feature_files(options.output):
+            require_replaceable(file)
+
+
+def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
+    """Raise `UsageError` if the output is one of the files to read, by whatever name."""
+    files = feature_files(output) or [output]
+    names = {file.name for file in files}
+    found = [file.stat() for file in files if file.exists()]
+    stamps = {(status.st_size, mtime_ns(status)) for status in found}
+    for source in sources:
+        if source.path.name in names or (source.size, source.mtime_ns) in stamps:
+            for file in files:
+                if _is_same_file(source.path, file):
+                    raise UsageError(
+                        f"{file} is among the files to read, as {printable(source.path)}; give "
+                        "another -o"
+                    )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _writer(header: Header, options: Options) -> Output:
+    if options.shard_bytes is None:
+        return FeatureWriter(options.output, header, options.overwrite)
+    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
+
+
+def _compare(
+    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+) -> Plan:
+    """`_plan`; where it hashes files it may take hours, and says so."""
+    quiet = options.quiet or not options.checksum
+    with waiting("comparing files with the output", stderr_console(), quiet) as passing:
+
+        def checked() -> None:
+            check()
+            passing()
+
+        return _plan(sources, header, options, checked)
+
+
+def _plan(
+    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+) -> Plan:
+    files = feature_files(options.output)
+    if options.overwrite or not files:
+        return Plan(list(sources))
+    settings = {
+        "model_sha256": header.weights.sha256,
+        "precision": header.computes_in,
+        "config": config_dict(header.config, header.request, header.dtype),
+    }
+    again = options.retry_failed, options.checksum
+    done = plan(sources, options.output, settings, *again, check)
+    if options.shard_bytes is None and (done.todo or not done.finished):
+        require_extendable(options.output)
+    try:
+        for file in files:
+            recover(file)
+    except OSError as error:
+        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
+    return done
+
+
+def _extract(
+    done: Plan,
+    extractor: Extractor,
+    header: Header,
+    options: Options,
+    pool: Pool,
+    check: Callable[[], None],
+    summary: Summary,
+) -> None:
+    # Files go side by side; where there are fewer than cores, their windows do.
+    cores = options.workers or usable_cores()
+    arguments = {**extractor.arguments(), "threads": max(1, cores // len(done.todo))}
+    spec: dict[str, Any] = {
+        "factory": options.factory,
+        "arguments": arguments,
+        "dtype": options.dtype,
+        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
+    }
+    processes = min(cores, len(done.todo))
+    pool.resize(processes)  # they import their libraries while the first one loads the model
+    backend = pool.load(spec, check)
+    pool.resize(processes if backend.device == "cpu" else 1)
+    durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
+    of = extractor.config, extractor.request, options.dtype
+    sound, expected = durations.sound, durations.seconds
+    if sound:
+        size = estimate_size(sum(sound.values()), len(sound), *of)
+        require_space(options.output, size, sound)
+    console = stderr_console()
+    found = run_warnings(extractor.weights, options.dtype)
+    summary.warnings += [(None, warning) for warning in found]
+    if not options.quiet:
+        show_plan(console, done)
+        size = estimate_size(sum(expected.values()), len(expected), *of)
+        model = extractor.weights, extractor.precision, backend
+        show_start(console, *model, durations, size, found)
+    with reporting(expected, console, options.quiet) as progress:
+        writer = _writer(replace(header, backend=backend), options)
+        limits = Limits(
+            expected,
+            lambda length: grown_size(length, *of),
+            Room(options.output, durations.guessed),
+            options.timeout,
+            options.checksum,
+        )
+        _warn_of_lengths(done.todo, durations, progress, summary)
+        run(done.todo, pool, writer, progress, limits, summary, check)
+
+
+def _warn_of_lengths(
+    sources: Sequence[Source], durations: Durations, progress: Progress, summary: Summary
+) -> None:
+    by_id = {source.id: source for source in sources}
+    for track_id, warning in durations.warnings():
+        summary.warnings.append((track_id, warning))
+        progress.warned(by_id[track_id], warning.text)

@@ -1,0 +1,393 @@
+"""Which files to extract, and under which ids."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..audio.files import mtime_ns, printable
+from ..audio.formats import AUDIO_EXTENSIONS
+from ..errors import UsageError
+from .patterns import EVERYTHING, Pattern, Rest, advance, is_hidden, split_glob
+
+OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
+
+#: Endings that folders are not searched for, but behind which there may be audio.
+AUDIO_LIKE_EXTENSIONS = frozenset(
+    ".3g2 .aa .aax .adts .asf .awb .bwf .dff .divx .dsf .dts .dv .eac3 .f4a .f4v .flv .gsm .m2ts"
+    " .m4p .m4r .mlp .mpa .mpeg .mpg .mpga .mts .ofr .ogm .ogv .ogx .ra .rm .rmvb .sd2 .sf .shn"
+    " .spx .tak .thd .ts .vob .voc .vox .vqf .weba".split()
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to extract.
+
+    Attributes
+    ----------
+    id : str
+        Its path below the input root, with "/" between folders.
+    path : Path
+    size : int
+        Bytes; 0 if it cannot be had.
+    mtime_ns : int
+        When it was last changed.
+    problem : str or None
+        Why it cannot be extracted, where that is known without opening it.
+    """
+
+    id: str
+    path: Path
+    size: int = 0
+    mtime_ns: int = 0
+    problem: str | None = None
+
+
+@dataclass
+class PassedOver:
+    """What a search met and did not take.
+
+    Attributes
+    ----------
+    hidden : int
+        Hidden folders, and hidden files with an ending that is searched for; but for those that
+        macOS writes beside others (``._song.mp3``).
+    other_endings : dict of str to int
+        Files by their ending, in lower case, where it is not searched for.
+    unused_patterns : list of str
+        Patterns to exclude or include that matched nothing.
+    """
+
+    hidden: int = 0
+    other_endings: Counter[str] = field(default_factory=Counter)
+    unused_patterns: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; the commonest endings first."""
+        return {
+            "hidden": self.hidden,
+            "other_endings": dict(self.other_endings.most_common()),
+            "unused_patterns": self.unused_patterns,
+        }
+
+
+def searched_endings() -> list[str]:
+    """Endings of file names that folders are searched for, without the dot."""
+    return sorted(ending.removeprefix(".") for ending in AUDIO_EXTENSIONS)
+
+
+def collect(
+    paths: Sequence[str],
+    listed: Iterable[str] = (),
+    exclude: Sequence[str] = (),
+    follow_symlinks: bool = False,
+    root: str | os.PathLike[str] | None = None,
+    include: Sequence[str] = (),
+    passed_over: PassedOver | None = None,
+) -> list[Source]:
+    """Find the files to extract.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Folders, searched for audio by ending (ids are paths below them); files (ids are their
+        names); and globs (ids are paths below the part without wildcards).
+    listed : iterable of str
+        Files; ids are paths below the current folder, or absolute ones without the first "/".
+    exclude : sequence of str
+        Patterns (`vit1dx.run.patterns.Pattern`) of files and folders to leave out.
+    follow_symlinks : bool
+        Follow symbolic links that lead out of a folder, or to folders. Those to files inside it
+        always are, as are those to folders inside it that a part of a glob other than "**" names.
+    root : path, optional
+        A folder above all files: every id is the path below it, however a file is given.
+    include : sequence of str
+        Patterns of files and folders to take too, although they are hidden or have another ending.
+    passed_over : PassedOver, optional
+        Is told what was not taken.
+
+    Returns
+    -------
+    list of Source
+        Each id once.
+
+    Raises
+    ------
+    UsageError
+        If a path is not there, or not below the root; a glob matches nothing; two files would have
+        one id, or one id would lie inside another.
+    """
+    search = Search(exclude, include, follow_symlinks, passed_over or PassedOver())
+    found: dict[str, Source] = {}
+    for source in _sources(paths, listed, search, root):
+        known = found.setdefault(source.id, source)
+        if known.path != source.path and not _same_file(known.path, source.path):
+            raise UsageError(
+                f"{printable(known.path)} and {printable(source.path)} would both be track "
+                f"{source.id}; give the folder above them, or extract them apart"
+            )
+    _require_no_nesting(found)
+    search.end()
+    return list(found.values())
+
+
+#: How an editor marks what it writes, longest first: UTF-32 begins as UTF-16 does.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_list(data: bytes) -> list[str]:
+    """Paths of a list, one a line or, where there are NUL bytes, between those.
+
+    A byte order mark says how the list is encoded; without one, its bytes are the file names'.
+
+    Raises
+    ------
+    UsageError
+        If it is not encoded as its mark says.
+    """
+    data = _without_mark(data)
+    separator = b"\0" if b"\0" in data else b"\n"
+    entries = (entry.removesuffix(b"\r") for entry in data.split(separator))
+    return [os.fsdecode(entry) for entry in entries if entry]
+
+
+def _without_mark(data: bytes) -> bytes:
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            try:
+                text = data.decode(encoding).removeprefix("\ufeff")
+            except UnicodeDecodeError as error:
+                raise UsageError(
+                    f"list of files: not the {encoding.upper()} that its byte order mark declares "
+                    f"({error.reason} at byte {error.start}); save it as UTF-8"
+                ) from None
+            return os.fsencode(text)
+    return data
+
+
+def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> PurePosixPath:
+    """A path as an id has it: below the root, if there is one."""
+    if root is None:
+        return PurePosixPath(otherwise)
+    top, full = os.path.abspath(root), Path(os.path.abspath(path))
+    if not full.is_relative_to(top):
+        raise UsageError(f"{printable(path)} is not below --root {printable(root)}")
+    return PurePosixPath(printable(full.relative_to(top).as_posix()))
+
+
+def _sources(
+    paths: Sequence[str],
+    listed: Iterable[str],
+    search: Search,
+    root: str | os.PathLike[str] | None,
+) -> Iterator[Source]:
+    for text in paths:
+        path = Path(text)
+        if not text:
+            raise UsageError("'': an empty name; '.' is the current folder")
+        if path.is_dir():
+            yield from search.folder(path, _below(root, path, "."))
+        elif os.path.lexists(path):
+            yield from search.file(str(_below(root, path, printable(path.name))), path)
+        elif glob.has_magic(text):
+            yield from search.matches(text, root)
+        else:
+            raise UsageError(f"{printable(text)}: no such file or folder")
+    here = Path.cwd()
+    for text in listed:
+        path = Path(os.path.normpath(here / text))
+        usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
+        below = _below(root, path, printable(usual.as_posix()))
+        yield from search.file(str(below), path)
+
+
+class Search:
+    """Searches folders for audio, by ending, in the order of names.
+
+    Parameters
+    ----------
+    exclude, include : sequence of str
+    follow : bool
+    passed_over : PassedOver
+        See `collect`.
+    """
+
+    def __init__(
+        self,
+        exclude: Sequence[str],
+        include: Sequence[str],
+        follow: bool,
+        passed_over: PassedOver,
+    ) -> None:
+        self._exclude, self._include = ([*map(Pattern, given)] for given in (exclude, include))
+        self._follow, self._passed_over = follow, passed_over
+        self._matched = False
+
+    def file(self, track_id: str, path: Path) -> Iterator[Source]:
+        """A file that was named, whatever it is called, unless it is excluded."""
+        if not self._is_excluded(track_id, path):
+            yield _source(track_id, path)
+
+    def folder(self, folder: Path, below: PurePosixPath) -> Iterator[Source]:
+        """Audio files of a folder, with ids that begin with `below`."""
+        yield from self._walk(folder, below, EVERYTHING, folder.resolve(), ())
+
+    def matches(self, pattern: str, root: str | os.PathLike[str] | None) -> Iterator[Source]:
+        """Audio files that match a glob, and those in folders that do; for `root` see `collect`.
+
+        Raises
+        ------
+        UsageError
+            If nothing matches it.
+        """
+        base, rest = split_glob(pattern)
+        if any(".." in parts for parts in rest):
+            raise UsageError(f"{printable(pattern)}: '..' after a wildcard; leave it out")
+        self._matched = False
+        if base.is_dir():
+            yield from self._walk(base, _below(root, base, "."), rest, base.resolve(), ())
+        if not self._matched:
+            raise UsageError(
+                f"{printable(pattern)}: no such file, and no match for it as a pattern"
+            )
+
+    def end(self) -> None:
+        """Take note of the patterns that matched nothing."""
+        patterns = [*self._exclude, *self._include]
+        self._passed_over.unused_patterns = [p.typed for p in patterns if not p.used]
+
+    def _walk(
+        self,
+        folder: Path,
+        below: PurePosixPath,
+        rest: Rest,
+        root: Path,
+        above: tuple[tuple[int, int], ...],
+    ) -> Iterator[Source]:
+        try:
+            here = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            self._matched = True
+            yield Source(f"{below}/", folder, problem=f"folder not read: {error.strerror}")
+            return
+        if (here.st_dev, here.st_ino) in above:  # a symbolic link to a folder we are in
+            return
+        above = (*above, (here.st_dev, here.st_ino))
+        for entry in entries:
+            yield from self._entry(entry, below / printable(entry.name), rest, root, above)
+
+    def _entry(
+        self,
+        entry: os.DirEntry[str],
+        below: PurePosixPath,
+        rest: Rest,
+        root: Path,
+        above: tuple[tuple[int, int], ...],
+    ) -> Iterator[Source]:
+        path, is_folder = Path(entry.path), _is_folder(entry)
+        leads_out = _leads_out(entry, root) and not self._follow
+        is_link = is_folder and entry.is_symlink() and not self._follow and not leads_out
+        rest = self._rest(entry.name, path, str(below), rest, is_folder, is_link)
+        if not rest or (not is_folder and () not in rest):
+            return
+        self._matched = self._matched or () in rest
+        if self._is_excluded(str(below), path) or not (
+            is_folder or self._is_audio(path, str(below))
+        ):
+            return
+        if leads_out:
+            self._matched = True
+            yield Source(str(below), path, problem=OUT_OF_FOLDER)
+        elif is_folder:
+            yield from self._walk(path, below, EVERYTHING if () in rest else rest, root, above)
+        else:
+            yield _source(str(below), path)
+
+    def _rest(
+        self, name: str, path: Path, below: str, rest: Rest, is_folder: bool, is_link: bool
+    ) -> Rest:
+        """What is left of a glob below, or behind, an entry; hidden ones are counted."""
+        shown = not is_hidden(name) or self._is_included(below, path, is_folder)
+        after = advance(rest, name, shown, is_link)
+        if not shown and not after and not name.startswith("._"):
+            missed = advance(rest, name, True, is_link)
+            wanted = bool(missed) if is_folder else () in missed and _has_audio_ending(path)
+            if wanted and not self._is_excluded(below, path):
+                self._passed_over.hidden += 1
+                self._matched = True
+        return after
+
+    def _is_audio(self, path: Path, below: str) -> bool:
+        """Whether a file is taken by its ending; others are counted."""
+        if _has_audio_ending(path) or self._is_included(below, path):
+            return True
+        self._passed_over.other_endings[path.suffix.lower()] += 1
+        return False
+
+    def _is_included(self, below: str, path: Path, is_folder: bool = False) -> bool:
+        named = [pattern.names(below, path) for pattern in self._include]
+        return any(named) or (is_folder and any(p.leads_into(below) for p in self._include))
+
+    def _is_excluded(self, below: str, path: Path) -> bool:
+        covered = [pattern.covers(below, path) for pattern in self._exclude]  # each is told
+        return any(covered)
+
+
+def _has_audio_ending(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO_EXTENSIONS
+
+
+def _leads_out(entry: os.DirEntry[str], root: Path) -> bool:
+    """Whether an entry is a symbolic link to something outside a folder."""
+    if not entry.is_symlink() or not os.path.exists(entry.path):
+        return False
+    return not Path(os.path.realpath(entry.path)).is_relative_to(root)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a symbolic link to itself, for one
+        return False
+
+
+def _source(track_id: str, path: Path) -> Source:
+    """A source with its size; what else may be wrong with it, opening it will tell."""
+    try:
+        status = path.stat()
+    except OSError:
+        return Source(track_id, path)
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return Source(track_id, path, size, mtime_ns(status))
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _require_no_nesting(found: dict[str, Source]) -> None:
+    """A track is a group; nothing else may lie in it."""
+    for track_id, source in found.items():
+        parts = track_id.split("/")
+        for count in range(1, len(parts)):
+            outer = found.get("/".join(parts[:count]))
+            if outer is not None:
+                raise UsageError(
+                    f"{printable(source.path)} would lie inside track {outer.id}, which is "
+                    f"{printable(outer.path)}; extract them apart"
+                )

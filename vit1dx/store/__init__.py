@@ -1,0 +1,1 @@
+"""Feature files: their format, writing, reading, checking."""

@@ -1,0 +1,70 @@
+"""What may be done to a file that is there: whether it is gone on with, repaired or replaced.
+
+What a feature file is, `vit1dx.store.reader.FeatureFile` decides; nothing here decides it anew.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ForeignFileError, StoreError, UsageError
+from .reader import FeatureFile
+
+
+def why_not_extended(path: Path) -> str:
+    """Why a run cannot add tracks to a feature file that can be read; empty if it can.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    with FeatureFile(path) as features:
+        if not features.committed.has_commits:
+            return "it is not HDF5 as vit1dx writes it (another program wrote it anew)"
+        if not features.can_grow:
+            return "it has tables of a fixed size (another program wrote it anew)"
+    names = path.stat().st_nlink
+    if names > 1:
+        return f"it has {names} names (hard links), and what is written by one changes all"
+    return ""
+
+
+def require_extendable(path: Path) -> None:
+    """Raise `StoreError` unless a file is a feature file that a run can add tracks to."""
+    try:
+        reason = why_not_extended(path)
+    except ForeignFileError as error:
+        raise ForeignFileError(f"{error}; give another -o") from None
+    if reason:
+        raise StoreError(
+            f"{path} can be read, but not gone on with: {reason}; 'vit1dx repair' on it makes "
+            "that possible, or give another -o"
+        )
+
+
+def require_replaceable(path: Path) -> None:
+    """Raise `StoreError` unless there is nothing, an empty file, or a feature file of any kind."""
+    if not path.exists() or (path.is_file() and not path.stat().st_size):
+        return
+    try:
+        FeatureFile(path, damaged=True).close()
+    except ForeignFileError as error:
+        raise ForeignFileError(
+            f"{error}, and --overwrite replaces nothing else; give another -o"
+        ) from None
+    except StoreError:  # damaged, or of another version
+        pass
+
+
+def require_no_shard(path: Path) -> None:
+    """Raise `UsageError` if a file is a shard: only its folder is gone on with, or repaired."""
+    if not path.is_file():
+        return
+    try:
+        with FeatureFile(path, damaged=True) as features:
+            is_shard = "shard" in features.attributes
+    except StoreError:  # what is no feature file is no shard
+        return
+    if is_shard:
+        raise UsageError(f"{path} is a shard of a folder; give the folder, {path.parent}/")

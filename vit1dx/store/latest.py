@@ -1,0 +1,150 @@
+"""An HDF5 file read at a commit, and opened again where a run has written it since."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import h5py
+
+from ..errors import ForeignFileError, StoreError
+from .commit import JournaledFile
+from .lock import is_locked
+
+#: How often a file is tried that is between two states: for some milliseconds of each second, while
+#: a commit is applied; and the pause between, s.
+ATTEMPTS, PAUSE = 10, 0.05
+#: File systems' clocks go by steps of up to 10 ms: two changes in one step cannot be told apart.
+STEP = 0.02  # s
+
+_T = TypeVar("_T")
+
+
+class CommittedFile:
+    """An HDF5 file, open for reading, whatever a run does to it meanwhile.
+
+    HDF5 keeps what it read of a file's structure, and is lost where a commit changes that. So the
+    file is looked at before and after each access, and opened again if it was written. It has its
+    own driver, because HDF5 would share what it keeps with whoever else has the file open.
+
+    Parameters
+    ----------
+    path : Path
+    damaged : bool
+        Open a file that was cut too.
+
+    Raises
+    ------
+    StoreError
+        If there is no such file, or it cannot be opened; `ForeignFileError`, if not as HDF5.
+    """
+
+    def __init__(self, path: Path, damaged: bool = False) -> None:
+        self.path, self._damaged = path, damaged
+        self._place = Path(os.path.abspath(path))  # the current folder may change
+        self._guard = threading.RLock()
+        self._raw: JournaledFile | None = None
+        self._file: h5py.File | None = None
+        self._closed = False
+        self.read(lambda file: None)
+
+    def read(self, take: Callable[[h5py.File], _T]) -> _T:
+        """What `take` gives of the file, all of it at one commit.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read, or was closed; and whatever `take` raises.
+        """
+        with self._guard:
+            for attempt in range(ATTEMPTS):
+                try:
+                    result = take(self.current())
+                    self.require_read()
+                    if not self.was_written:
+                        return result
+                except Exception:
+                    is_between = self.was_written or is_locked(self._place)
+                    if self._closed or not is_between or attempt == ATTEMPTS - 1:
+                        if self._file is None:
+                            self._drop()
+                        raise
+                    self._drop()
+                    time.sleep(PAUSE)
+            raise StoreError(
+                f"{self.path} is written faster than it can be read; wait for the run's end"
+            )
+
+    def current(self) -> h5py.File:
+        """The file as h5py has it, opened again if it was written since."""
+        if self._closed:
+            raise StoreError(f"{self.path} was closed")
+        if self._file is None or self.was_written:
+            self._drop()
+            self._file = self._opened()
+        return self._file
+
+    @property
+    def was_written(self) -> bool:
+        """Whether the file is not as it was when it was opened."""
+        return self._raw is not None and self._raw.state() != self._raw.opened_at
+
+    @property
+    def has_commits(self) -> bool:
+        """Whether the file is as vit1dx writes it."""
+        return self._raw is not None and self._raw.has_commits
+
+    @property
+    def cut(self) -> str:
+        """How a damaged file was cut; empty if it was not."""
+        return self._raw.cut if self._raw else ""
+
+    def require_read(self) -> None:
+        """Raise `StoreError` if reading failed where HDF5 could not be told."""
+        if self._raw is not None and self._raw.error is not None:
+            raise StoreError(f"{self.path} cannot be read: {self._raw.error.strerror}")
+
+    def close(self) -> None:
+        """Close; doing so again does no harm."""
+        with self._guard:
+            self._closed = True
+            self._drop()
+
+    def _opened(self) -> h5py.File:
+        try:
+            self._raw = _settled(self._place)
+        except FileNotFoundError:
+            raise StoreError(f"no feature file at {self.path}") from None
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}") from None
+        if self._raw.cut and not self._damaged:
+            raise StoreError(f"{self.path} {self._raw.cut}; 'vit1dx repair' keeps what is sound")
+        try:
+            return h5py.File(self._raw, "r")
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            self.require_read()
+            raise ForeignFileError(f"{self.path} cannot be opened as HDF5: {error}") from None
+
+    def _drop(self) -> None:
+        file, raw = self._file, self._raw
+        self._file = self._raw = None
+        if file is not None:
+            file.close()
+        if raw is not None:
+            raw.close()
+
+
+def _settled(path: Path) -> JournaledFile:
+    """The file, opened when its last change is some time ago, so that the next will show."""
+    for _ in range(ATTEMPTS):
+        raw = JournaledFile(path, writable=False)
+        *_, changed_ns = raw.opened_at
+        if abs(time.time_ns() - changed_ns) > STEP * 1e9:
+            return raw
+        raw.close()
+        time.sleep(STEP)
+    return JournaledFile(path, writable=False)

@@ -1,0 +1,175 @@
+"""One run an output: a lock file beside it that names the process and the host."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from ..errors import LockedError, StoreError
+from .mounts import locks_reach_other_hosts
+from .resolved import beside, resolved
+
+
+def lock_path(output: Path) -> Path:
+    """Where the lock of a feature file, or a folder of shards, is while a run writes it.
+
+    By whatever links an output is named, it has one lock.
+    """
+    return resolved(output) / "lock" if output.is_dir() else beside(output, ".lock")
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a run seems to write a feature file, or the folder that it is a shard of."""
+    return lock_path(file).exists() or lock_path(file.parent).exists()
+
+
+class OutputLock:
+    """Keeps a second run off an output, as long as it is open; a context manager.
+
+    The kernel's lock on the file (flock) ends with its process. It decides on one machine, by
+    whatever names that goes (containers), and between machines where the file system passes it on.
+    Otherwise the words in the file decide: process, host, and which start of which machine.
+
+    Parameters
+    ----------
+    output : Path
+        The feature file, and the lock is ``OUT.h5.lock`` beside it; or a folder of shards, with
+        the lock in it.
+
+    Raises
+    ------
+    LockedError
+        If another run holds it, naming process and host.
+    StoreError
+        If it cannot be made.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.path = lock_path(output)
+        self._output = resolved(output)
+        self._file = self._open()
+        try:
+            self._take()
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be made: {error.strerror}") from None
+
+    def _take(self) -> None:
+        while True:
+            locks = self._lock()
+            if self._in_place():
+                break
+            self._release()  # its holder took it away meanwhile
+            self._file = self._open()
+        holder = _parse(os.pread(self._file, 4096, 0))
+        if holder and not (self._is_dead(holder) if locks else _has_died_here(holder)):
+            raise self._refusal(holder, f"; if it is gone, remove {self.path}")
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, json.dumps(_myself()).encode(), 0)
+        os.fsync(self._file)
+
+    def _is_dead(self, holder: dict[str, Any]) -> bool:
+        """Whether the kernel's lock, which is in hand, proves that its last holder is dead."""
+        boot = _boot()
+        same_machine = _is_here(holder) or (boot is not None and holder.get("boot") == boot)
+        return same_machine or locks_reach_other_hosts(self.path)
+
+    def _lock(self) -> bool:
+        """Whether the kernel's lock was had; False where the file system has none."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._refusal(_parse(os.pread(self._file, 4096, 0))) from None
+        except OSError:
+            return False
+        return True
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
+
+    def _refusal(self, holder: dict[str, Any], hint: str = "") -> LockedError:
+        who = "process {} on {}".format(holder.get("pid", "?"), holder.get("host", "?"))
+        hint = "" if _is_here(holder) else hint
+        return LockedError(f"{self._output} is being written by another run, {who}{hint}")
+
+    def close(self) -> None:
+        """Give the output free."""
+        if self._in_place():
+            self.path.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def __enter__(self) -> OutputLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _myself() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"pid": pid, "host": socket.gethostname(), "boot": _boot(), "started": _started(pid)}
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _is_here(holder: dict[str, Any]) -> bool:
+    return holder.get("host") == socket.gethostname()
+
+
+def _has_died_here(holder: dict[str, Any]) -> bool:
+    """Whether it was a process of this host, and does not run any more."""
+    return _is_here(holder) and not _is_alive(holder)
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether a process of this host still runs, and its number is not another's by now."""
+    pid = int(holder.get("pid", 0))
+    if pid <= 0 or holder.get("boot") != _boot():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return holder.get("started") in (None, _started(pid))
+
+
+def _boot() -> str | None:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in ticks since the boot."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,195 @@
+"""Where a run writes: one feature file, or a folder of shards, each a feature file in itself.
+
+Shards are filled one after another. A later one has the last word: a track done again lies in a
+later shard than the old one. A failure overrides no track.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import StoreError, UsageError, WriteError
+from .resolved import resolved
+from ..model.request import parse_bytes
+from .track import TrackWriter
+
+#: What the name of a feature file ends in.
+SUFFIXES = (".h5", ".hdf5")
+#: Most bytes of a shard, unless another size is asked for.
+SHARD_SIZE = "16GiB"
+
+_SHARD = re.compile(r"(\d{5,})\.h5")
+#: A shard, and what a run that was killed may leave of one, or of its lock.
+_OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal)?|lock")
+
+_O = TypeVar("_O", bound="Output")
+
+
+class Output(ABC):
+    """What a run writes its tracks and failures into; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    finished : bool
+        Whether the run came to its end, as the output will say once it is closed.
+    limit : float
+        Bytes that a track may have before it outgrows a file of the output.
+    """
+
+    path: Path
+    finished: bool = True
+    limit: float = float("inf")
+
+    @abstractmethod
+    def require_place(self, track_id: str) -> None:
+        """Raise `AudioError` unless there is a place for a track."""
+
+    @abstractmethod
+    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
+        """A place for a track, of about so many bytes; it is there when its `finish` was called.
+
+        Raises
+        ------
+        AudioError
+            If there is no place for it.
+        """
+
+    @abstractmethod
+    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+        """Record that a file failed, and why; returns the reason as it is recorded.
+
+        A track made of the file as it was before is kept.
+        """
+
+    @abstractmethod
+    def commit_if_due(self) -> None:
+        """Commit if the last time is a while ago and something waits."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Commit and close.
+
+        Raises
+        ------
+        WriteError
+            If the last commit cannot be.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close all as it was last committed."""
+
+    def __enter__(self: _O) -> _O:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, WriteError):
+            self.abandon()
+        else:
+            self.finished = False
+            with suppress(WriteError):  # what went wrong first says more
+                self.close()
+
+
+def shard_limit(output: str, size: str | None) -> int | None:
+    """Most bytes of a shard where an output is a folder, by its name or as it is there; or None.
+
+    Raises
+    ------
+    UsageError
+        If the output is neither a folder nor named as a feature file; or if a size is given that
+        cannot be read, or is not for a folder.
+    """
+    if output.endswith("/") or Path(output).is_dir():
+        return parse_bytes(size or SHARD_SIZE)
+    if Path(output).suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"-o {output}: what is written is HDF5; give a name that ends in "
+            f"{' or '.join(SUFFIXES)}, or in '/' for a folder"
+        )
+    if size is not None:
+        raise UsageError(
+            f"--shard-size {size} with one file, {output}; leave it out, or end -o in '/' for a "
+            "folder of shards"
+        )
+    return None
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard is."""
+    return folder / f"{number:05}.h5"
+
+
+def shard_number(path: Path) -> int:
+    """Which shard a file is."""
+    return int(path.stem)
+
+
+def feature_files(output: Path) -> list[Path]:
+    """The feature files of an output that are there: one, or the shards of a folder in order."""
+    if not output.is_dir():
+        return [output] if output.exists() else []
+    shards = [path for path in output.iterdir() if _SHARD.fullmatch(path.name)]
+    return sorted(shards, key=shard_number)
+
+
+def require_writable(path: Path) -> None:
+    """Raise `StoreError` unless a file may be written at `path`, or where it leads."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; the name of a file is needed")
+    _require_home(path)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise StoreError(f"no permission to write {path}")
+
+
+def require_folder(path: Path) -> None:
+    """Have a folder for shards at `path`.
+
+    Raises
+    ------
+    UsageError
+        If it is a file, or holds other things.
+    StoreError
+        If shards cannot be written there.
+    """
+    if path.is_file():
+        raise UsageError(
+            f"{path} was made as one file and cannot be gone on with as a folder; leave out the "
+            "'/', or give another -o"
+        )
+    if not path.is_dir():
+        _require_home(path)
+        try:
+            resolved(path).mkdir()
+        except OSError as error:
+            raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
+    foreign = sorted(name for name in os.listdir(path) if not _is_ours(name))
+    if foreign:
+        raise UsageError(
+            f"{path} holds other things than shards of features, such as {foreign[0]}; give a "
+            "folder for features alone"
+        )
+    for file in (shard_path(path, 0), *feature_files(path)):
+        require_writable(file)
+
+
+def _require_home(path: Path) -> None:
+    real = resolved(path)
+    if real.is_symlink():
+        raise StoreError(f"{path} is a symbolic link that leads to itself")
+    if not real.parent.is_dir():
+        raise StoreError(f"no folder {real.parent} to write {real.name} into")
+    if not os.access(real.parent, os.W_OK):
+        raise StoreError(f"no permission to write into {real.parent}")
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(".") or _OURS.fullmatch(name) is not None

@@ -1,0 +1,157 @@
+"""One track of a feature file, written: as a whole, or growing on disk where it is too long.
+
+A track is built outside the tree and linked into it when all of it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from .._types import Array
+from .axes import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
+from .buffer import Parts, TrackEnd, size_of
+from ..model.request import Request
+
+#: Size of the chunks of an array that grows on disk; others are contiguous, layer after layer.
+CHUNK_BYTES = 256 << 10
+
+
+class Home(Protocol):
+    """The feature file, from a track's side."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """For the time that something is written."""
+
+    def new_group(self) -> h5py.Group:
+        """A group outside the tree: gone, unless it is linked."""
+
+    def link(self, track_id: str, group: h5py.Group, attributes: Mapping[str, Any]) -> None:
+        """Put a track that is whole into the tree, in the place of one of that id."""
+
+    def commit_if_due(self) -> None:
+        """Commit, if the last time is a while ago."""
+
+
+class TrackWriter:
+    """One track of a feature file, a `TrackSink`.
+
+    Attributes
+    ----------
+    written : int
+        Bytes of the arrays that are in the file by now.
+    """
+
+    def __init__(self, writer: Home, track_id: str, request: Request) -> None:
+        self._writer, self._id, self._layers = writer, track_id, request.layers
+        self._axes: dict[str, tuple[str, ...]] = {
+            name: axes for name, axes in AXES.items() if name != "mean_token"
+        }
+        if request.attention != "none":
+            self._axes["attention"] = ATTENTION_AXES[request.attention]
+        self._data: dict[str, h5py.Dataset] = {}
+        self.written = 0
+
+    def keep(self, array: Array) -> Array:
+        """The array: it is written in this process."""
+        return array
+
+    def append(self, parts: Parts) -> None:
+        """Let the arrays grow on disk."""
+        with self._writer.writing():
+            for name in self._axes:
+                self._grow(name, parts[name])
+        self.written += size_of(parts)
+        self._writer.commit_if_due()
+
+    def finish(self, parts: Parts, end: TrackEnd) -> None:
+        """Write the rest, contiguously if it is all there is, and link the track into the tree."""
+        with self._writer.writing():
+            for name in self._axes:
+                if not self._data.get(name):
+                    self._write_whole(name, parts[name])
+                elif parts.get(name):
+                    self._grow(name, parts[name])
+            self._data["mean_token"] = self._group.create_dataset("mean_token", data=end.mean_token)
+            self._name_axes()
+            for name, sums in end.checksums.items():
+                scalar = self._data[name].ndim == 1
+                self._data[name].attrs["crc32"] = np.array(sums[0] if scalar else sums, np.uint32)
+            self._group.attrs.update(end.attributes)
+            self._group.attrs["complete"] = np.int8(1)
+            self._writer.link(self._id, self._group, end.attributes)
+
+    @property
+    def names(self) -> list[str]:
+        """The arrays that grow with a track."""
+        return list(self._axes)
+
+    @cached_property
+    def _group(self) -> h5py.Group:
+        return self._writer.new_group()
+
+    def _write_whole(self, name: str, parts: Sequence[Any]) -> None:
+        shape = self._shape(name, parts)
+        self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype)
+        self._write(name, parts, 0)
+
+    def _grow(self, name: str, parts: Sequence[Any]) -> None:
+        """Add to the end of a data set that can grow."""
+        shape, axis = self._shape(name, parts), self._growing(name)
+        data = self._data.get(name)
+        if data is None:
+            most = [None if i == axis else n for i, n in enumerate(shape)]
+            layout = {"maxshape": most, "chunks": self._chunks(name, shape, parts[0].itemsize)}
+            self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype, **layout)
+            self._write(name, parts, 0)
+        else:
+            before = data.shape[axis]
+            data.resize(before + shape[axis], axis=axis)
+            self._write(name, parts, before)
+
+    def _growing(self, name: str) -> int:
+        return next(i for i, axis in enumerate(self._axes[name]) if axis in GROWING)
+
+    def _shape(self, name: str, parts: Sequence[Any]) -> tuple[int, ...]:
+        axis = self._growing(name)
+        grown = sum(part.shape[axis] for part in parts)
+        return tuple(grown if i == axis else n for i, n in enumerate(parts[0].shape))
+
+    def _chunks(self, name: str, shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+        """One layer at a time, so that a layer can be read alone."""
+        axes, axis = self._axes[name], self._growing(name)
+        chunk = [1 if axis == "layer" else n for axis, n in zip(axes, shape, strict=True)]
+        chunk[axis] = 1
+        chunk[axis] = max(1, CHUNK_BYTES // (int(np.prod(chunk)) * itemsize))
+        return tuple(chunk)
+
+    def _write(self, name: str, parts: Sequence[Any], at: int) -> None:
+        axis = self._growing(name)
+        for part in parts:
+            end = at + part.shape[axis]
+            self._data[name][(slice(None),) * axis + (slice(at, end),)] = part
+            at = end
+
+    def _name_axes(self) -> None:
+        data, group = self._data, self._group
+        data["time"].make_scale("time")
+        scales = {
+            "layer": add_scale(group, "layer", np.array(self._layers)),
+            "window": add_scale(group, "window", np.arange(len(data["window_start"]))),
+            "time": data["time"],
+            **{name: group.file[name] for name in SHARED_SCALES},
+        }
+        axes = {**self._axes, "mean_token": AXES["mean_token"]}
+        for name in set(axes.get("attention", ())).intersection(("query", "key")):
+            size = data["attention"].shape[axes["attention"].index(name)]
+            scales[name] = add_scale(group, name, np.arange(size))
+        for name, named in axes.items():
+            if name != "time":
+                attach(data[name], [scales[axis] for axis in named])
+        for name in ("time", "window_start"):
+            data[name].attrs["units"] = "s"

@@ -1,0 +1,206 @@
+"""The feature file, written: a group a track, a dimension scale on each axis of each array.
+
+The README describes the format. Everything goes through `vit1dx.store.commit`, so that a reader meets
+only whole tracks, and a kill costs only those that were not committed yet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from .buffer import TrackBuffer
+from ..errors import AudioError, StoreError, WriteError
+from .format import VERSIONS, Header, create
+from .journal import recover
+from .commit import JournaledFile
+from .kind import require_extendable, require_replaceable
+from .place import Output, require_writable
+from ..model.request import Request
+from .stored_text import storable, warning_codes
+from .index import FAILURES, INDEX, Table
+from .track import TrackWriter
+
+#: What was finished is committed at the latest after so many seconds, or so many changed bytes.
+COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
+
+
+class FeatureWriter(Output):
+    """A feature file being written, or gone on with; a context manager.
+
+    Parameters
+    ----------
+    path : path
+    header : Header, optional
+        Of the file to be made; one that is there goes on as it was made.
+    overwrite : bool
+        Replace a file that is there.
+
+    Attributes
+    ----------
+    index, failures : Table
+        The tracks, and the files that failed, with what is known of their files.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be made, or one that is there cannot be gone on with.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], header: Header | None = None, overwrite: bool = False
+    ) -> None:
+        self.path = Path(path)
+        require_writable(self.path)
+        is_made = header is not None and (overwrite or not self.path.exists())
+        require_replaceable(self.path) if is_made else require_extendable(self.path)
+        try:
+            recover(self.path)
+            if header and is_made:
+                create(self.path, header.attributes())
+            self._raw = JournaledFile(self.path, writable=True)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        self._file: Any = None
+        try:
+            self._file = h5py.File(self._raw, "r+", libver=VERSIONS)
+            self._open_tables()
+        except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+            self.abandon()
+            raise StoreError(
+                f"{self.path} is damaged ({error}); 'vit1dx repair' keeps what is sound"
+            ) from None
+        self._waits = False
+        self._next_commit = time.monotonic() + COMMIT_SECONDS
+        if self._file.attrs["finished"]:
+            self._file.attrs["finished"] = np.int8(0)
+
+    def _open_tables(self) -> None:
+        self.index = Table(self._file["index"], INDEX)
+        self.failures = Table(self._file["failures"], FAILURES)
+        self._tracks = self._file["tracks"]
+        asked = json.loads(self._file.attrs["config"])["request"]
+        self._request = Request(tuple(asked["layers"]), asked["attention"])
+        self._dtype: str = asked["dtype"]
+
+    @contextmanager
+    def track(self, track_id: str) -> Iterator[TrackBuffer]:
+        """A track to write; nothing of it stays if an exception comes through."""
+        buffer = TrackBuffer(self.begin(track_id), self._dtype)
+        yield buffer
+        buffer.finish()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, with what waits to be committed, but for new chunks of the tables."""
+        return self._file.id.get_filesize() + self.index.held_bytes + self.failures.held_bytes
+
+    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
+        """See `Output`; the size does not matter."""
+        self.require_place(track_id)
+        return TrackWriter(self, track_id, self._request)
+
+    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+        """See `Output`."""
+        reason = storable(reason)
+        self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
+        self._waits = True
+        return reason
+
+    def commit(self) -> None:
+        """Make what was finished last.
+
+        Raises
+        ------
+        WriteError
+            If that cannot be; what was committed before is kept.
+        """
+        began = time.monotonic()
+        with self.writing():
+            self.index.write()
+            self.failures.write()
+            self._file.flush()
+            self._raw.commit()
+        took = time.monotonic() - began
+        self._next_commit = time.monotonic() + max(COMMIT_SECONDS, 10 * took)
+        self._waits = False
+
+    def commit_if_due(self) -> None:
+        """See `Output`."""
+        late = self._waits and time.monotonic() >= self._next_commit
+        if late or self._raw.held_bytes > COMMIT_BYTES:
+            self.commit()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what goes wrong when a disk is full, or gone, into a `WriteError`."""
+        try:
+            yield
+        except Exception as error:
+            if self._raw.error is None and not isinstance(error, (OSError, RuntimeError)):
+                raise
+            raise self._write_error(self._raw.error or error) from error
+        if self._raw.error is not None:
+            raise self._write_error(self._raw.error)
+
+    def _write_error(self, error: Exception) -> WriteError:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return WriteError(
+            f"{self.path} cannot be written: {words}; what was finished is kept, and the same "
+            "command goes on from there"
+        )
+
+    def link(self, track_id: str, group: h5py.Group, attributes: Mapping[str, Any]) -> None:
+        """Put a track that is whole into the tree, in the place of one of that id."""
+        if track_id in self.index:
+            del self._tracks[track_id]
+        self._tracks[track_id] = group
+        known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
+        row = {key: attributes.get(key, known[key]) for key in known}
+        codes = warning_codes(attributes.get("warnings", ()))
+        self.index.put(track_id, **row, warnings=codes)
+        self.failures.remove(track_id)
+        self._waits = True
+
+    def new_group(self) -> h5py.Group:
+        """A group outside the tree: gone, unless it is linked."""
+        return self._file.create_group(None)
+
+    def close(self) -> None:
+        """See `Output`."""
+        try:
+            with self.writing():
+                self._file.attrs["finished"] = np.int8(self.finished)
+            self.commit()
+            with self.writing():
+                self._file.close()
+                self._raw.commit()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """See `Output`."""
+        self._raw.abandon()
+        if self._file is not None:
+            with suppress(Exception):  # HDF5 cannot know that what it writes goes nowhere
+                self._file.close()
+        self._raw.close()
+
+    def require_place(self, track_id: str) -> None:
+        """See `Output`: a track is a group; nothing else may lie in it, nor may it mean another."""
+        parts = track_id.split("/")
+        if not all(part and part not in (".", "..") for part in parts) or "\0" in track_id:
+            raise AudioError(f"{track_id!r} cannot name a track")
+        for count in range(1, len(parts)):
+            if "/".join(parts[:count]) in self.index:
+                raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
+        if track_id not in self.index and track_id in self._tracks:
+            raise AudioError(f"{self.path} has tracks below this name")
