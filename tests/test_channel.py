@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vit1dx.run.arena import Arena
+from vit1dx.run.channel import Arena
 from vit1dx._types import Array
 from vit1dx.run.channel import Channel, ChannelClosed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vit1dx import cores
+from vit1dx import parallel as cores
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import vit1dx
-from vit1dx.store import journal, writer as store
+from vit1dx.store import commit as journal, writer as store
 from vit1dx.errors import StoreError, WriteError
 from vit1dx.store.format import VERSIONS
-from vit1dx.store.journal import Disk, journal_path, recover
+from vit1dx.store.commit import Disk, journal_path, recover
 from vit1dx.store.commit import JournaledFile
 from vit1dx.store.writer import FeatureWriter
 

@@ -17,7 +17,7 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import StoreError, TrackError
-from vit1dx.store.features import Features
+from vit1dx.store.reader import Features
 from vit1dx.store.shards import FolderWriter
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.store.verify import verify
@@ -44,7 +44,7 @@ with writer:
 """
 
 
-def _require(track: vit1dx.store.features.Track) -> None:
+def _require(track: vit1dx.store.reader.Track) -> None:
     """A track is one that the writer wrote, whole."""
     seed = int(track.attributes["size"])
     assert track.id in (f"{seed}.wav", "0.wav")
@@ -131,7 +131,7 @@ def test_a_file_that_was_replaced_is_read_on_as_it_was(tmp_path: Path, replaced_
     assert features["x.wav"].time().shape == (125,)
 
 
-def _mean(track: vit1dx.store.features.Track) -> float:
+def _mean(track: vit1dx.store.reader.Track) -> float:
     return float(track.mean_token(5).sum())
 
 

@@ -18,7 +18,7 @@ import xarray
 
 import vit1dx
 from benchmarks import reliability
-from vit1dx.store import buffer, folder
+from vit1dx.store import track as buffer, shards as folder
 from vit1dx._types import Array
 from vit1dx.run.sources import collect
 from vit1dx.errors import StoreError, UsageError, WriteError
@@ -94,7 +94,7 @@ def _sizes(path: Path) -> list[int]:
     return [file.stat().st_size for file in feature_files(path)]
 
 
-def _require_tokens(track: vit1dx.store.features.Track, expected: Tokens) -> None:
+def _require_tokens(track: vit1dx.store.reader.Track, expected: Tokens) -> None:
     np.testing.assert_array_equal(track.sequence_tokens(5), expected.sequence_tokens[1])
 
 

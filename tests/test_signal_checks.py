@@ -11,7 +11,7 @@ import soundfile
 
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
-from vit1dx.audio_warnings import CODES, AudioWarning
+from vit1dx.errors import CODES, AudioWarning
 from vit1dx.errors import AudioError
 from vit1dx.extractor import Extractor
 from vit1dx.audio.checks import SignalChecks

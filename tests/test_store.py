@@ -15,7 +15,7 @@ import pytest
 import xarray
 
 import vit1dx
-from vit1dx.store import buffer
+from vit1dx.store import track as buffer
 from vit1dx.model.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
 from vit1dx.errors import AudioError, ForeignFileError, StoreError, Vit1dxError

@@ -17,7 +17,7 @@ from benchmarks.throughput.curves import Point
 from benchmarks.throughput.parts import Part
 from benchmarks.throughput.rounds import Results, Round
 from benchmarks.throughput.targets import TARGETS
-from vit1dx.cores import usable_cores
+from vit1dx.parallel import usable_cores
 
 from .conftest import ROOT
 

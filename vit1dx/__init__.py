@@ -13,7 +13,7 @@ __all__ = ["Extractor", "TrackTokens", "Vit1dxError", "__version__", "open"]
 if TYPE_CHECKING:
     from .errors import Vit1dxError
     from .extractor import Extractor
-    from .store.folder import open_features as open
+    from .store.shards import open_features as open
     from .tokens import TrackTokens
 
 _HOMES = {

@@ -16,17 +16,17 @@ from ._types import Array
 from .audio.decode import MAX_AMPLITUDE, AudioFile
 from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
 from .audio.resample import mono_at_rate
-from .audio_warnings import AudioWarning
+from .errors import AudioWarning
 from .model.backend import Backend, find_weights, load_backend
-from .store.buffer import TrackBuffer
+from .store.track import TrackBuffer
 from .config import Config
-from .cores import usable_cores
+from .parallel import usable_cores
 from .errors import AudioError, TokensError, UsageError
 from .audio.mel import LogMel
 from .parallel import side_by_side
 from .model.request import Request, parse_layers
 from .audio.checks import SignalChecks
-from .store.stored_text import warning_texts
+from .store.format import warning_texts
 from .tokens import Tokens, TrackTokens, join
 from .model.weights import WeightsInfo, require_digest
 from .audio.windows import Windows, cut

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._types import Array
-from .audio_warnings import AudioWarning
+from .errors import AudioWarning
 from .errors import TokensError
 
 

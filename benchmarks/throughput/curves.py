@@ -12,7 +12,7 @@ from benchmarks.throughput.collection import Collection
 from benchmarks.throughput.contenders import vit1dx
 from benchmarks.throughput.music import FORMATS
 from benchmarks.throughput.rounds import START_SECONDS
-from vit1dx.cores import usable_cores
+from vit1dx.parallel import usable_cores
 
 COUNTS = (10, 100, 1000, 10_000)
 DURATIONS = (5, 30, 180, 1200, 3600, 10_800)  # s

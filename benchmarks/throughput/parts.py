@@ -23,7 +23,7 @@ from benchmarks.processes import CommandFailed
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio.resample import mono_at_rate
-from vit1dx.cores import usable_cores
+from vit1dx.parallel import usable_cores
 from vit1dx.extractor import BATCH_WINDOWS, Extractor
 from vit1dx.audio.mel import LogMel
 from vit1dx.audio.windows import cut

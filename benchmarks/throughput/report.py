@@ -14,7 +14,7 @@ from benchmarks.tables import table
 from benchmarks.throughput.curves import Point
 from benchmarks.throughput.rounds import Results
 from benchmarks.throughput.targets import TARGETS
-from vit1dx.cores import usable_cores
+from vit1dx.parallel import usable_cores
 
 Curves = Mapping[str, list[Point]]
 BASE = "naive script"

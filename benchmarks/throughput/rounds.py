@@ -14,7 +14,7 @@ from benchmarks.throughput import parts
 from benchmarks.throughput.collection import Collection
 from benchmarks.throughput.contenders import Contender
 from benchmarks.throughput.parts import Part
-from vit1dx.cores import usable_cores
+from vit1dx.parallel import usable_cores
 
 START_SECONDS = 1.0  # of audio, in the run that shows what starting costs
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from .._types import Array
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 
 #: Seconds looked at, at once.
 STRETCH = 0.125

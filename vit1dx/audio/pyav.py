@@ -13,7 +13,7 @@ import numpy as np
 from av.stream import Disposition
 
 from .._types import Array
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 from ..errors import AudioError
 from .files import MAX_RATE, MIN_RATE
 from .resample import Resampler

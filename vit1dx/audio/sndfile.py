@@ -9,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 from .._types import Array
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 from ..errors import AudioError
 
 #: Samples decoded at once, over all channels.

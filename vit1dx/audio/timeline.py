@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .._types import Array
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 
 #: Timestamps may be so far off, s, as containers round them and recorders jitter; so in FFmpeg.
 TOLERANCE = 0.1

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from ..store.features import Features
-from ..store.folder import open_features
+from ..store.reader import Features
+from ..store.shards import open_features
 from ..store.place import feature_files
-from ..store.stored_text import count_codes
+from ..store.format import count_codes
 from ..model.weights import SUFFIXES, read_info
 
 #: What a feature file's `model_trained` says; anything else is unknown.

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import console as consoles
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 from ..model.backend import BackendInfo
 from ..run.results import Summary
-from ..store.checks import Report
+from ..store.verify import Report
 from ..run.sources import AUDIO_LIKE_EXTENSIONS, PassedOver
 from ..run.estimate import Durations, Size, format_bytes
 from ..run.plan import Plan

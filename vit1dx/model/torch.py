@@ -7,7 +7,7 @@ import os
 import torch
 
 from .._types import Array
-from ..cores import usable_cores
+from ..parallel import usable_cores
 from ..errors import BackendError
 from .vit import load
 from .request import Request

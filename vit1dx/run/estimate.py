@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio_warnings import AudioWarning
+from ..errors import AudioWarning
 from .sources import Source
 from ..config import Config
 from ..errors import SpaceError
-from ..store.resolved import resolved
+from ..store.place import resolved
 from .pool import Job, Pool
 from ..model.request import Request
 from ..store.track import CHUNK_BYTES

@@ -12,8 +12,8 @@ from typing import Any
 
 from .sources import Source
 from ..errors import AudioError, UsageError
-from ..store.features import Features
-from ..store.folder import open_features
+from ..store.reader import Features
+from ..store.shards import open_features
 from ..store.index import Row
 from .worker import file_sha256
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from .. import errors
-from .arena import Arena
+from .channel import Arena
 from .._types import Array
 from ..model.backend import BackendInfo
 from .channel import Channel, ChannelClosed, Message

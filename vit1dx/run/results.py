@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..audio_warnings import AudioWarning
-from ..store.buffer import Parts, TrackEnd, size_of
+from ..errors import AudioWarning
+from ..store.track import Parts, TrackEnd, size_of
 from .sources import PassedOver, Source
 from ..errors import AudioError
 from .estimate import TRACK_BYTES, format_bytes, most_seconds
@@ -17,7 +17,7 @@ from ..store.place import Output
 from .pool import Event, Job, Pool
 from .room import Room
 from .signals import Stopped
-from ..store.stored_text import count_codes, parse_warnings
+from ..store.format import count_codes, parse_warnings
 from ..store.track import TrackWriter
 from .worker import parts_of
 

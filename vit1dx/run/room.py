@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .estimate import format_bytes
-from ..store.resolved import resolved
+from ..store.place import resolved
 from .signals import Stopped
 
 #: Bytes left free, for what a commit writes besides: groups, tables and its journal.

@@ -11,12 +11,12 @@ from typing import Any
 from ..audio.files import mtime_ns, printable
 from .results import Limits, Progress, Summary, run
 from .sources import Source
-from ..cores import usable_cores
+from ..parallel import usable_cores
 from ..errors import StoreError, UsageError
 from .estimate import Durations, estimate_seconds, estimate_size, grown_size, probe_in, require_space
 from ..extractor import Extractor
 from ..store.format import Header, config_dict
-from ..store.journal import recover
+from ..store.commit import recover
 from ..store.kind import require_extendable, require_no_shard, require_replaceable
 from ..store.lock import OutputLock
 from ..store.place import Output, feature_files, require_folder, require_writable

@@ -21,9 +21,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .arena import Arena
+from .channel import Arena
 from .._types import Array
-from ..store.buffer import Parts, TrackBuffer, TrackEnd
+from ..store.track import Parts, TrackBuffer, TrackEnd
 from .channel import Channel, ChannelClosed, Message
 from ..errors import BackendError, Vit1dxError, one_line
 

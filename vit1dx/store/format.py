@@ -1,7 +1,14 @@
-"""What a feature file says of how it was made, and the empty file that says so."""
+"""The feature file's format: names, axes, versions, and how text is stored."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+import h5py
+import numpy as np
+from .._types import Array
+from collections import Counter
+from collections.abc import Iterable
+from ..errors import AudioWarning
 import datetime
 import json
 import os
@@ -9,19 +16,85 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
 import h5py
 import numpy as np
-
 from .. import __version__
-from .axes import add_scale
 from ..model.backend import BackendInfo
 from ..config import Config
-from .journal import sync_folder
-from .resolved import beside, resolved
+from .commit import sync_folder
+from .place import beside, resolved
 from ..model.request import Request
 from .index import FAILURES, INDEX, create_table
 from ..model.weights import WeightsInfo
+
+#: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
+AXES = {
+    "class_token": ("layer", "window", "feature"),
+    "sequence_tokens": ("layer", "time", "feature"),
+    "mean_token": ("layer", "feature"),
+    "time": ("time",),
+    "window_start": ("window",),
+}
+ATTENTION_AXES = {
+    "class": ("layer", "window", "head", "key"),
+    "full": ("layer", "window", "head", "query", "key"),
+}
+SHARED_SCALES = ("feature", "head")
+GROWING = ("window", "time")
+
+_REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
+
+
+def scale_of(data: h5py.Dataset, name: str) -> h5py.Dataset:
+    """Make a data set a dimension scale."""
+    data.make_scale(name)
+    return data
+
+
+def add_scale(group: h5py.Group, name: str, values: Array) -> h5py.Dataset:
+    """Write a dimension scale."""
+    return scale_of(group.create_dataset(name, data=values), name)
+
+
+def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
+    """Name the axes of `data`.
+
+    By hand, because `dims[i].attach_scale` also lists `data` in the scale: for a scale that all
+    tracks share the list makes each track dearer than the one before. Readers do not need it.
+    """
+    references = np.empty(len(scales), dtype=object)
+    for axis, scale in enumerate(scales):
+        references[axis] = np.array([scale.ref], dtype=h5py.ref_dtype)
+    data.attrs.create("DIMENSION_LIST", references, dtype=_REFERENCES)
+
+
+def storable(text: str) -> str:
+    """Text that HDF5 takes, on one line: without NUL or what is not UTF-8."""
+    words = " ".join(text.replace("\0", " ").split())
+    return words.encode("utf-8", "backslashreplace").decode()
+
+
+def warning_texts(warnings: Iterable[AudioWarning]) -> list[str]:
+    """Warnings as a track's attribute ``warnings`` has them."""
+    return [storable(f"{warning.code}: {warning.text}") for warning in warnings]
+
+
+def parse_warnings(texts: Iterable[str]) -> list[AudioWarning]:
+    """Warnings from a track's attribute."""
+    parts = (text.partition(": ") for text in texts)
+    return [AudioWarning(code, text) for code, _, text in parts]
+
+
+def warning_codes(texts: Iterable[str]) -> str:
+    """The codes of a track's warnings as ``/index`` has them: ``"dc,clipping"``."""
+    return ",".join(warning.code for warning in parse_warnings(texts))
+
+
+def count_codes(codes: Iterable[str]) -> dict[str, int]:
+    """How often each code occurs in what `warning_codes` gave, in order of the alphabet."""
+    counts = Counter(code for text in codes for code in text.split(",") if code)
+    return dict(sorted(counts.items()))
+
 
 FORMAT = "vit1dx-features"
 FORMAT_VERSION = 1

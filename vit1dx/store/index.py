@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .axes import attach, scale_of
+from .format import attach, scale_of
 
 #: Rows a chunk.
 CHUNK = 1024

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import LockedError, StoreError
 from .mounts import locks_reach_other_hosts
-from .resolved import beside, resolved
+from .place import beside, resolved
 
 
 def lock_path(output: Path) -> Path:

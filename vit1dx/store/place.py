@@ -1,22 +1,32 @@
-"""Where a run writes: one feature file, or a folder of shards, each a feature file in itself.
-
-Shards are filled one after another. A later one has the last word: a track done again lies in a
-later shard than the old one. A failure overrides no track.
-"""
+"""Where an output is: its path, its shards' names, and whether it may be written."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 import os
 import re
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-
 from ..errors import StoreError, UsageError, WriteError
-from .resolved import resolved
 from ..model.request import parse_bytes
 from .track import TrackWriter
+
+def resolved(path: Path) -> Path:
+    """The path itself, or where it is a symbolic link, what that leads to, there or not.
+
+    Links above it do not matter: what lies beside a file is the same by either name.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The file beside a path, or beside what it leads to, of the same name and this ending."""
+    real = resolved(path)
+    return real.with_name(real.name + ending)
+
 
 #: What the name of a feature file ends in.
 SUFFIXES = (".h5", ".hdf5")

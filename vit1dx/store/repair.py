@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from .buffer import HELD_BYTES, TrackEnd
+from .track import HELD_BYTES, TrackEnd
 from .format import create, move_into_place
-from .journal import journal_path
-from .resolved import beside
+from .commit import journal_path
+from .place import beside
 from .reader import FeatureFile
 from .writer import FeatureWriter
 from .index import Row

@@ -1,20 +1,239 @@
-"""Verifies and repairs a feature file, or the shards of a folder."""
+"""Reads features back and checks all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Set
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+import h5py
+import numpy as np
+from .._types import Array
+from .format import ATTENTION_AXES, AXES, SHARED_SCALES
+from .track import checksums
+from ..errors import StoreError
+from .reader import FeatureFile
+from .index import Row
 import os
 from collections.abc import Sequence
 from pathlib import Path
-
-from .checks import Report, check_file
 from ..errors import StoreError
-from .folder import why_no_shard
-from .journal import recover
+from .shards import why_no_shard
+from .commit import recover
 from .kind import require_no_shard
 from .lock import OutputLock
 from .place import feature_files
 from .reader import FeatureFile
 from .repair import rewrite
+
+#: How far from 1 a row of attention may add up, by the dtype it is stored in.
+ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
+#: Values read at once.
+BLOCK = 1 << 24
+
+ATTRIBUTES = ("source", "size", "mtime_ns", "duration", "sample_rate", "channels", "complete")
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    path : Path
+        Of a feature file, or a folder of shards.
+    tracks : int
+        Tracks that are there.
+    sound : list of str
+        Those with nothing wrong.
+    problems : list of (id, problem)
+        An empty id stands for the file as a whole.
+    failures : dict of str to Row
+        Rows of ``/failures`` that are sound.
+    finished : bool
+        Whether the run that wrote it came to its end.
+    opened : bool
+        Whether it could be opened as a feature file at all.
+    """
+
+    path: Path
+    tracks: int = 0
+    sound: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    failures: dict[str, Row] = field(default_factory=dict)
+    finished: bool = False
+    opened: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return {
+            "path": str(self.path),
+            "tracks": self.tracks,
+            "sound": len(self.sound),
+            "finished": self.finished,
+            "problems": [{"id": key, "problem": text} for key, text in self.problems],
+        }
+
+
+def check_file(
+    path: Path, tracks_later: Set[str] = frozenset(), failures_later: Set[str] = frozenset()
+) -> Report:
+    """Check a feature file, but for what later shards override.
+
+    Parameters
+    ----------
+    path : Path
+    tracks_later : set of str
+        Tracks of later shards that are sound: they override tracks and failures.
+    failures_later : set of str
+        Failures of later shards: they override failures.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened as one at all, or a run wrote it meanwhile.
+    """
+    with FeatureFile(path, damaged=True) as features:
+        report = Report(path, finished=bool(features.attributes.get("finished")))
+        if features.committed.cut:
+            report.problems.append(("", features.committed.cut))
+        index = _readable(report, "index", features.index)
+        for key, row in _readable(report, "failures", features.failed).items():
+            is_later = key in tracks_later or key in failures_later
+            if not is_later and all(map(_is_text, (key, *row.values()))):
+                report.failures[key] = row
+        root = features.committed.current()
+        tracks = dict(_items(root)).get("tracks")
+        found = set(_tree(tracks, "")) if isinstance(tracks, h5py.Group) else set()
+        found -= tracks_later
+        report.tracks = len(found)
+        report.problems += [
+            (key, "is in the index, but not there")
+            for key in sorted(set(index) - found - tracks_later)
+        ]
+        layers = list(features.layers)
+        request = features.config["request"]
+        for track_id in sorted(found):
+            problems = _track_problems(root, track_id, layers, request)
+            if not problems:
+                report.sound.append(track_id)
+            if track_id not in index:  # which 'repair' makes anew
+                problems.append("is not in the index")
+            report.problems += [(track_id, problem) for problem in problems]
+        features.committed.require_read()
+        if features.committed.was_written:
+            raise StoreError(f"{path} was written while it was checked; wait for the run's end")
+    return report
+
+
+def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+        report.problems.append(("", f"/{name} cannot be read: {error}"))
+        return {}
+
+
+def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
+    """Ids of all groups with data sets in them, whole or not, that can be reached."""
+    items = dict(_items(group))
+    if any(isinstance(item, h5py.Dataset) for item in items.values()):
+        yield prefix.rstrip("/")
+        return
+    for name, item in items.items():
+        if isinstance(item, h5py.Group):
+            yield from _tree(item, f"{prefix}{name}/")
+
+
+def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
+    """What of a group can be read; the index says what else there should be."""
+    with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
+        for name in list(group):
+            with suppress(Exception):
+                yield name, group[name]
+
+
+def _track_problems(
+    root: h5py.File, track_id: str, layers: list[int], request: dict[str, Any]
+) -> list[str]:
+    try:
+        return list(_problems(root["tracks"][track_id], layers, request))
+    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+        return [f"cannot be read: {' '.join(str(error).split())}"]
+
+
+def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
+    missing = [name for name in ATTRIBUTES if name not in group.attrs]
+    if missing:
+        yield f"has no attribute {', '.join(missing)}"
+    damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
+    if damaged:
+        yield f"has a damaged attribute {', '.join(damaged)}"
+    axes = dict(AXES)
+    if request["attention"] != "none":
+        axes["attention"] = ATTENTION_AXES[request["attention"]]
+    absent = sorted({*axes, "layer", "window"}.difference(group))
+    if absent:
+        yield f"has no {', '.join(absent)}"
+        return
+    if list(group["layer"]) != layers:
+        yield f"has layers {list(group['layer'])}, the file {layers}"
+    sizes = _sizes(group)
+    for name, named in axes.items():
+        data = group[name]
+        expected = tuple(sizes[axis] for axis in named)
+        if data.shape != expected:
+            yield f"{name} is of shape {data.shape}; by its axes it should be {expected}"
+        else:
+            yield from _array_problems(name, data)
+
+
+def _is_text(value: object) -> bool:
+    """Whether a value is, or can be shown as, text: HDF5 has no checksums on that."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sizes(group: h5py.Group) -> dict[str, int]:
+    names = {"layer", "window", "time", "query", "key", *SHARED_SCALES}
+    homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
+    return {name: len(home[name]) for name, home in homes if name in home}
+
+
+def _array_problems(name: str, data: h5py.Dataset) -> Iterator[str]:
+    """What is wrong with the values of an array, read a piece at a time."""
+    sums: list[list[int]] = []
+    finite, whole_rows = True, True
+    for layer in [None] if data.ndim == 1 else range(data.shape[0]):
+        total: list[int] | None = None
+        for block in _blocks(data, layer):
+            total = checksums(block.reshape(-1), total)
+            finite = finite and bool(np.isfinite(block).all())
+            if name == "attention":
+                rows = block.sum(axis=-1, dtype=np.float64)
+                tolerance = ROW_TOLERANCE[data.dtype.name]
+                whole_rows = whole_rows and bool((np.abs(rows - 1) <= tolerance).all())
+        sums.append(total or [0])
+    if "crc32" not in data.attrs:
+        yield f"{name} has no checksum"
+    elif np.ravel(data.attrs["crc32"]).tolist() != [number for (number,) in sums]:
+        yield f"{name} is not what its checksum says"
+    if not finite:
+        yield f"{name} holds values that are not finite"
+    if not whole_rows:
+        yield f"{name} has rows that do not sum to 1"
+
+
+def _blocks(data: h5py.Dataset, layer: int | None) -> Iterator[Array]:
+    shape = data.shape if layer is None else data.shape[1:]
+    step = max(1, BLOCK // max(1, int(np.prod(shape[1:]))))
+    for start in range(0, shape[0], step):
+        rows = slice(start, start + step)
+        yield data[rows] if layer is None else data[layer, rows]
 
 
 def verify(path: str | os.PathLike[str]) -> Report:

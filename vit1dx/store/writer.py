@@ -17,15 +17,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .buffer import TrackBuffer
+from .track import TrackBuffer
 from ..errors import AudioError, StoreError, WriteError
 from .format import VERSIONS, Header, create
-from .journal import recover
+from .commit import recover
 from .commit import JournaledFile
 from .kind import require_extendable, require_replaceable
 from .place import Output, require_writable
 from ..model.request import Request
-from .stored_text import storable, warning_codes
+from .format import storable, warning_codes
 from .index import FAILURES, INDEX, Table
 from .track import TrackWriter
 
