@@ -1,7 +1,7 @@
 """What lower precisions change: ``python -m benchmarks.precision MUSIC [--corpus CORPUS]``.
 
 Cosine similarities of tokens with fp32's, layer by layer, on recordings; and, where there is a
-corpus, frame-wise chords by `benchmarks.steer`, fitted and scored on each precision's tokens.
+corpus, frame-wise chords by `weights.recipe.steer`, fitted and scored on each precision's tokens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.steer import scores, tokens
+from weights.recipe.steer import scores, tokens
 from benchmarks.tables import table
 from vit1dx.run.sources import collect
 from vit1dx.extractor import Extractor
@@ -42,7 +42,7 @@ def main() -> None:
     """Print tables and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("music", type=Path)
-    parser.add_argument("--corpus", type=Path, help="renders of benchmarks.corpus")
+    parser.add_argument("--corpus", type=Path, help="renders of weights.recipe.corpus")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     found: dict[str, dict[str, list[float]]] = {"mean": {}, "least": {}, "chords": {}}

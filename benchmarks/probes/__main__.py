@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks.corpus.__main__ import DEFAULT_DATA
+from weights.recipe.corpus.__main__ import DEFAULT_DATA
 from benchmarks.probes import systems
 from benchmarks.probes.collection import Memory
 from benchmarks.probes.earlier import MEASURED_AGAIN, read_earlier, with_baselines
@@ -42,7 +42,7 @@ def main(
     out: Annotated[Path, typer.Option("-o", help="Folder for tables and features.")],
     data: Annotated[Path, typer.Option(help="Folder of real recordings.")] = DEFAULT_DATA,
     albums: Annotated[
-        Path | None, typer.Option(help="Recordings, by benchmarks.corpus.real --role test.")
+        Path | None, typer.Option(help="Recordings, by weights.recipe.corpus.real --role test.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     share: Annotated[float, typer.Option(help="Of the renders; below 1 for a try-out.")] = 1.0,

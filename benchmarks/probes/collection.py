@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.corpus.build import MANIFEST
+from weights.recipe.corpus.build import MANIFEST
 from benchmarks.probes.systems import CONFIG, System
 from benchmarks.probes.truth import Truth, truth_of
 

@@ -14,8 +14,8 @@ import av
 import numpy as np
 import soundfile
 
-from benchmarks.corpus.build import MANIFEST
-from benchmarks.corpus.samples import ARCHIVE, ONE_SHOTS
+from weights.recipe.corpus.build import MANIFEST
+from weights.recipe.corpus.samples import ARCHIVE, ONE_SHOTS
 from benchmarks.probes.systems import Described, System
 
 SUFFIXES = (".ogg", ".flac", ".mp3", ".wav")
@@ -55,7 +55,7 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def of_manifest(corpus: Path, folder: Path) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Excerpts of the recordings that `benchmarks.corpus.real` fetched, and its rows of them."""
+    """Excerpts of the recordings that `weights.recipe.corpus.real` fetched, and its rows of them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
     return [

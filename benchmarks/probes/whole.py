@@ -9,7 +9,7 @@ import mir_eval
 import numpy as np
 import torch
 
-from benchmarks.corpus.harte import PITCH_NAMES
+from weights.recipe.corpus.harte import PITCH_NAMES
 from benchmarks.probes.collection import Memory, Render
 from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.scores import Scores
