@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from weights.recipe.steer import scores, tokens
 from benchmarks.tables import table
-from vit1dx.run.sources import collect
 from vit1dx.extractor import Extractor
+from vit1dx.run.sources import collect
+from weights.recipe.steer import scores, tokens
 
 PRECISIONS = ("fp32", "int8", "bf16")
 PROBED = (1, 3, 6, 9, 12)

@@ -11,8 +11,8 @@ import pytest
 
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import UsageError, WeightsError
-from vit1dx.model.vit import load
 from vit1dx.model.request import Request, parse_layers
+from vit1dx.model.vit import load
 from vit1dx.model.weights import read_info
 
 MODEL = ModelConfig()

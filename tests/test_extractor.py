@@ -16,13 +16,13 @@ import torch
 
 import vit1dx
 from vit1dx._types import Array
+from vit1dx.audio.mel import LogMel
 from vit1dx.config import Config
 from vit1dx.errors import AudioError, UsageError
 from vit1dx.extractor import Extractor
-from vit1dx.audio.mel import LogMel
 from vit1dx.model.vit import ViT1D, load, save
-from vit1dx.tokens import TrackTokens
 from vit1dx.model.weights import bundled
+from vit1dx.tokens import TrackTokens
 
 from .synth import song
 

@@ -1,8 +1,9 @@
-"""What goes wrong: the errors that a user can cause, each message one line, and the warnings, each with a code."""
+"""What goes wrong: errors that a user can cause, each one line, and warnings, each with a code."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 
 class Vit1dxError(Exception):
     """Base of every error that vit1dx raises on purpose."""

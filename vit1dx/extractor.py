@@ -13,23 +13,21 @@ from typing import Any
 import numpy as np
 
 from ._types import Array
+from .audio.checks import SignalChecks
 from .audio.decode import MAX_AMPLITUDE, AudioFile
 from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
-from .audio.resample import mono_at_rate
-from .errors import AudioWarning
-from .model.backend import Backend, find_weights, load_backend
-from .store.track import TrackBuffer
-from .config import Config
-from .parallel import usable_cores
-from .errors import AudioError, TokensError, UsageError
 from .audio.mel import LogMel
-from .parallel import side_by_side
-from .model.request import Request, parse_layers
-from .audio.checks import SignalChecks
-from .store.format import warning_texts
-from .tokens import Tokens, TrackTokens, join
-from .model.weights import WeightsInfo, require_digest
+from .audio.resample import mono_at_rate
 from .audio.windows import Windows, cut
+from .config import Config
+from .errors import AudioError, AudioWarning, TokensError, UsageError
+from .model.backend import Backend, find_weights, load_backend
+from .model.request import Request, parse_layers
+from .model.weights import WeightsInfo, require_digest
+from .parallel import side_by_side, usable_cores
+from .store.format import warning_texts
+from .store.track import TrackBuffer
+from .tokens import Tokens, TrackTokens, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}

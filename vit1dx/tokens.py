@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._types import Array
-from .errors import AudioWarning
-from .errors import TokensError
+from .errors import AudioWarning, TokensError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from weights.recipe.corpus.__main__ import DEFAULT_DATA
 from benchmarks.probes import systems
 from benchmarks.probes.collection import Memory
 from benchmarks.probes.earlier import MEASURED_AGAIN, read_earlier, with_baselines
@@ -30,6 +29,7 @@ from benchmarks.probes.measure import (
 )
 from benchmarks.probes.report import markdown
 from vit1dx.model.weights import WeightsInfo, read_info
+from weights.recipe import DEFAULT_DATA
 
 app = typer.Typer(add_completion=False)
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from weights.recipe.corpus.build import MANIFEST
 from benchmarks.probes.systems import CONFIG, System
 from benchmarks.probes.truth import Truth, truth_of
+from weights.recipe.corpus.build import MANIFEST
 
 
 @dataclass(frozen=True)

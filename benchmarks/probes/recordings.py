@@ -14,9 +14,9 @@ import av
 import numpy as np
 import soundfile
 
+from benchmarks.probes.systems import Described, System
 from weights.recipe.corpus.build import MANIFEST
 from weights.recipe.corpus.samples import ARCHIVE, ONE_SHOTS
-from benchmarks.probes.systems import Described, System
 
 SUFFIXES = (".ogg", ".flac", ".mp3", ".wav")
 LEAST_LOOP = 4.0  # s

@@ -14,10 +14,10 @@ import torch
 from benchmarks.probes.curves import head_curves, spectral_flux
 from vit1dx import Extractor
 from vit1dx.audio.decode import AudioFile
+from vit1dx.audio.mel import LogMel
 from vit1dx.audio.resample import mono_at_rate
 from vit1dx.config import Config
 from vit1dx.model.export import export
-from vit1dx.audio.mel import LogMel
 from vit1dx.model.vit import ViT1D, save
 
 Arrays = dict[str, np.ndarray]

@@ -11,9 +11,9 @@ from typing import Any
 import mir_eval
 import numpy as np
 
+from benchmarks.probes.linear import EXCLUDED
 from weights.recipe.corpus.harte import quality_of, root_of
 from weights.recipe.corpus.labels import labels_path, read_labels
-from benchmarks.probes.linear import EXCLUDED
 
 CHORD_CLASSES = 25  # 12 major, 12 minor, none
 KEY_CLASSES = 24

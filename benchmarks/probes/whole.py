@@ -9,11 +9,11 @@ import mir_eval
 import numpy as np
 import torch
 
-from weights.recipe.corpus.harte import PITCH_NAMES
 from benchmarks.probes.collection import Memory, Render
 from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.scores import Scores
 from benchmarks.probes.truth import KEY_CLASSES, SLOWEST_CLASSES, Truth, key_class
+from weights.recipe.corpus.harte import PITCH_NAMES
 
 TASKS = ("instruments", "key", "key, weighted", "tempo", "style")
 FITTED_SHARE = 0.8  # of the tracks, drawn anew for each seed

@@ -14,9 +14,6 @@ import soundfile
 from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
-from weights.recipe import steer
-from weights.recipe.corpus.__main__ import app as corpus_app
-from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
 from benchmarks.probes import albums, recordings, similarity, systems
 from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
@@ -27,10 +24,13 @@ from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.onsets import Onsets
 from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
-from tests.test_corpus import needs_data, needs_synth
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.tokens import TrackTokens
+from weights.recipe import steer
+from weights.recipe.corpus.__main__ import app as corpus_app
+from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
+from weights.recipe.tests.test_corpus import needs_data, needs_synth
 
 RATE = 31.25
 

@@ -17,9 +17,8 @@ from benchmarks.throughput.curves import Point
 from benchmarks.throughput.parts import Part
 from benchmarks.throughput.rounds import Results, Round
 from benchmarks.throughput.targets import TARGETS
-from vit1dx.parallel import usable_cores
-
 from tests.conftest import ROOT
+from vit1dx.parallel import usable_cores
 
 TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1 --most-files 10 --longest 5".split()
 

@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.processes import CommandFailed
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
-from vit1dx.audio.resample import mono_at_rate
-from vit1dx.parallel import usable_cores
-from vit1dx.extractor import BATCH_WINDOWS, Extractor
 from vit1dx.audio.mel import LogMel
+from vit1dx.audio.resample import mono_at_rate
 from vit1dx.audio.windows import cut
+from vit1dx.extractor import BATCH_WINDOWS, Extractor
+from vit1dx.parallel import usable_cores
 
 STAGES = ("decode", "resample", "mel", "model")
 LEAST_SECONDS = 1.5

@@ -10,11 +10,10 @@ import pytest
 import soundfile
 
 from vit1dx._types import Array
-from vit1dx.audio.decode import AudioFile
-from vit1dx.errors import CODES, AudioWarning
-from vit1dx.errors import AudioError
-from vit1dx.extractor import Extractor
 from vit1dx.audio.checks import SignalChecks
+from vit1dx.audio.decode import AudioFile
+from vit1dx.errors import CODES, AudioError, AudioWarning
+from vit1dx.extractor import Extractor
 
 from ..synth import song
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from vit1dx.config import MelConfig
 from vit1dx.audio.mel import LogMel, mel_filters
+from vit1dx.config import MelConfig
 
 from ..synth import song
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vit1dx._types import Array
-from vit1dx.config import WindowConfig
 from vit1dx.audio.windows import Windows, cut
+from vit1dx.config import WindowConfig
 
 FRAMES = 125
 

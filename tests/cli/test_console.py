@@ -26,11 +26,11 @@ import soundfile
 from rich.console import Console
 
 import vit1dx
-from vit1dx.run.sources import PassedOver, Source
-from vit1dx.run.progress import CountingProgress, reporting, waiting
 from vit1dx.cli.printing import describe
-from vit1dx.store.verify import verify
+from vit1dx.run.progress import CountingProgress, reporting, waiting
+from vit1dx.run.sources import PassedOver, Source
 from vit1dx.run.wording import clock, count, duration, one_line, speed
+from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..synth import song

@@ -15,20 +15,20 @@ import torch
 
 import vit1dx
 from vit1dx._types import Array
-from vit1dx.model.backend import BackendInfo
-from vit1dx.store.track import TrackBuffer
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import Vit1dxError
-from vit1dx.model.export import export
 from vit1dx.extractor import Extractor, extract_file
-from vit1dx.store.reader import Track
-from vit1dx.store.format import Header
+from vit1dx.model.backend import BackendInfo
+from vit1dx.model.export import export
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.store.format import Header
 from vit1dx.store.place import Output
+from vit1dx.store.reader import Track
 from vit1dx.store.shards import FolderWriter
+from vit1dx.store.track import TrackBuffer
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import TrackTokens
-from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..covering import Row, covering, pairs

@@ -22,18 +22,18 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.torch import load_file, save_file
 
 import vit1dx
-from vit1dx.model.backend import load_backend
+from vit1dx.cli.info import describe
 from vit1dx.config import Config, MelConfig, ModelConfig
 from vit1dx.errors import AudioError, BackendError, TokensError, UsageError, WeightsError
-from vit1dx.model.export import export
 from vit1dx.extractor import Extractor
-from vit1dx.run.run import Options
-from vit1dx.cli.info import describe
-from vit1dx.model.vit import ViT1D, save
-from vit1dx.run.pool import Pool
+from vit1dx.model.backend import load_backend
+from vit1dx.model.export import export
 from vit1dx.model.quantise import quantised
 from vit1dx.model.request import Request
+from vit1dx.model.vit import ViT1D, save
 from vit1dx.model.weights import ONE_MODEL, bundled, load_onnx, read_info, sha256
+from vit1dx.run.pool import Pool
+from vit1dx.run.run import Options
 
 from ..conftest import RunCli
 from ..synth import song

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from vit1dx.run.channel import Arena
 from vit1dx._types import Array
-from vit1dx.run.channel import Channel, ChannelClosed
+from vit1dx.run.channel import Arena, Channel, ChannelClosed
 
 Ends = tuple[Channel, Channel]
 

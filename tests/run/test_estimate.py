@@ -14,14 +14,21 @@ import pytest
 import soundfile
 
 import vit1dx
-from vit1dx.run.results import Summary
-from vit1dx.run.sources import Source, collect
 from vit1dx.errors import SpaceError
-from vit1dx.run.estimate import PROBED_FILES, Durations, Size, estimate_seconds, most_seconds, require_space
 from vit1dx.extractor import Extractor
-from vit1dx.run.run import Options, extract_all
+from vit1dx.run.estimate import (
+    PROBED_FILES,
+    Durations,
+    Size,
+    estimate_seconds,
+    most_seconds,
+    require_space,
+)
 from vit1dx.run.pool import Pool
+from vit1dx.run.results import Summary
 from vit1dx.run.room import LEFT_FREE, NoRoom, Room
+from vit1dx.run.run import Options, extract_all
+from vit1dx.run.sources import Source, collect
 from vit1dx.store.verify import verify
 
 from ..conftest import RunCli

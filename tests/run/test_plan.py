@@ -14,14 +14,14 @@ import soundfile
 
 import vit1dx
 from vit1dx.run import plan as resume
-from vit1dx.run.sources import collect
 from vit1dx.run.plan import Plan, plan
-from vit1dx.store.writer import FeatureWriter
+from vit1dx.run.sources import collect
 from vit1dx.run.worker import file_sha256
+from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import RunCli
-from ..synth import song
 from ..store.test_writer import _header, _tokens
+from ..synth import song
 
 
 def _made(output: Path, *files: Path) -> None:

@@ -23,14 +23,14 @@ import soundfile
 import vit1dx
 import vit1dx.run.pool as pool_module
 from benchmarks import reliability
-from vit1dx.run.sources import collect
 from vit1dx.errors import BackendError, StoreError
 from vit1dx.extractor import Extractor
-from vit1dx.run.run import Options, extract_all
-from vit1dx.store.commit import Journal, journal_path
-from vit1dx.store.lock import OutputLock
 from vit1dx.run.pool import Pool
 from vit1dx.run.pulse import Pulse
+from vit1dx.run.run import Options, extract_all
+from vit1dx.run.sources import collect
+from vit1dx.store.commit import Journal, journal_path
+from vit1dx.store.lock import OutputLock
 from vit1dx.store.verify import repair, verify
 
 from ..conftest import RunCli

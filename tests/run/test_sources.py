@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vit1dx.run.sources import PassedOver, Source, collect, read_list
 from vit1dx.errors import UsageError
+from vit1dx.run.sources import PassedOver, Source, collect, read_list
 
 
 @pytest.fixture

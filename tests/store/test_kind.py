@@ -15,8 +15,8 @@ import vit1dx
 from vit1dx.errors import ForeignFileError, StoreError
 from vit1dx.store.kind import require_extendable
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.writer import FeatureWriter
 from vit1dx.store.verify import repair, verify
+from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import RunCli
 from ..store.test_shards import _put

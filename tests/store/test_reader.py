@@ -19,8 +19,8 @@ import vit1dx
 from vit1dx.errors import StoreError, TrackError
 from vit1dx.store.reader import Features
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.writer import FeatureWriter
 from vit1dx.store.verify import verify
+from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import ROOT
 from ..store.test_shards import _put

@@ -18,24 +18,25 @@ import xarray
 
 import vit1dx
 from benchmarks import reliability
-from vit1dx.store import track as buffer, shards as folder
 from vit1dx._types import Array
-from vit1dx.run.sources import collect
 from vit1dx.errors import StoreError, UsageError, WriteError
-from vit1dx.run.estimate import grown_size
 from vit1dx.extractor import Extractor
-from vit1dx.run.run import Options, extract_all
-from vit1dx.store.place import feature_files, shard_limit
-from vit1dx.run.pool import Pool
 from vit1dx.model.request import parse_bytes
+from vit1dx.run.estimate import grown_size
+from vit1dx.run.pool import Pool
+from vit1dx.run.run import Options, extract_all
+from vit1dx.run.sources import collect
+from vit1dx.store import shards as folder
+from vit1dx.store import track as buffer
+from vit1dx.store.place import feature_files, shard_limit
 from vit1dx.store.shards import FolderWriter
+from vit1dx.store.verify import repair, verify
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
-from vit1dx.store.verify import repair, verify
 
 from ..conftest import RunCli
-from ..synth import song
 from ..store.test_writer import ENGINES, _header, _tokens
+from ..synth import song
 
 LIMIT = 1_000_000
 #: A track of three windows takes about 43 KB.

@@ -15,16 +15,16 @@ import pytest
 import xarray
 
 import vit1dx
-from vit1dx.store import track as buffer
-from vit1dx.model.backend import BackendInfo
 from vit1dx.config import Config, ModelConfig
 from vit1dx.errors import AudioError, ForeignFileError, StoreError, Vit1dxError
+from vit1dx.model.backend import BackendInfo
+from vit1dx.model.request import Request
+from vit1dx.model.weights import WeightsInfo
+from vit1dx.store import track as buffer
 from vit1dx.store.format import Header
 from vit1dx.store.lock import lock_path
-from vit1dx.model.request import Request
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens, TrackTokens, join
-from vit1dx.model.weights import WeightsInfo
 
 from ..conftest import RunCli
 

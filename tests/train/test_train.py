@@ -21,10 +21,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from vit1dx._types import Array  # noqa: E402
+from vit1dx.audio.mel import LogMel  # noqa: E402
 from vit1dx.config import Config, MelConfig, ModelConfig  # noqa: E402
 from vit1dx.errors import TrainingError, UsageError, WeightsError  # noqa: E402
-from vit1dx.audio.mel import LogMel  # noqa: E402
 from vit1dx.model.vit import ViT1D, load, save  # noqa: E402
+from vit1dx.model.weights import read_safetensors_metadata  # noqa: E402
 from vit1dx.train.augment import Augment, Knobs, Ranges, draw_knobs  # noqa: E402
 from vit1dx.train.batches import Pairs2Mel  # noqa: E402
 from vit1dx.train.cache import FRAMES, MelCache, find_audio  # noqa: E402
@@ -36,7 +37,6 @@ from vit1dx.train.mix import parse_mix  # noqa: E402
 from vit1dx.train.recipe import Recipe  # noqa: E402
 from vit1dx.train.run import Progress  # noqa: E402
 from vit1dx.train.stepper import Events  # noqa: E402
-from vit1dx.model.weights import read_safetensors_metadata  # noqa: E402
 
 RATE = 16000
 SECONDS = 6.0

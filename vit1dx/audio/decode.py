@@ -16,8 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from .._types import Array
-from ..errors import AudioWarning
-from ..errors import AudioError
+from ..errors import AudioError, AudioWarning
 from .files import MAX_RATE, MIN_RATE, require_readable
 from .formats import Structure, inspect
 from .sndfile import SndfileDecoder

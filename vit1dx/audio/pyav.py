@@ -13,8 +13,7 @@ import numpy as np
 from av.stream import Disposition
 
 from .._types import Array
-from ..errors import AudioWarning
-from ..errors import AudioError
+from ..errors import AudioError, AudioWarning
 from .files import MAX_RATE, MIN_RATE
 from .resample import Resampler
 from .tags import tag_at

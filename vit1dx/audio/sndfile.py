@@ -9,8 +9,7 @@ from pathlib import Path
 import soundfile
 
 from .._types import Array
-from ..errors import AudioWarning
-from ..errors import AudioError
+from ..errors import AudioError, AudioWarning
 
 #: Samples decoded at once, over all channels.
 BLOCK_SAMPLES = 1 << 18

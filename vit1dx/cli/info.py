@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
+from ..model.weights import SUFFIXES, read_info
+from ..store.format import count_codes
+from ..store.place import feature_files
 from ..store.reader import Features
 from ..store.shards import open_features
-from ..store.place import feature_files
-from ..store.format import count_codes
-from ..model.weights import SUFFIXES, read_info
 
 #: What a feature file's `model_trained` says; anything else is unknown.
 TRAINED = {1: True, 0: False}

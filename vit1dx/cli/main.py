@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .. import __version__
-from .console import lost, settle
-from ..errors import LockedError, SpaceError, StoreError, TrainingError, UsageError, Vit1dxError, WriteError
-from .help import Command, Group, SearchingCommand
+from ..errors import (
+    LockedError,
+    SpaceError,
+    StoreError,
+    TrainingError,
+    UsageError,
+    Vit1dxError,
+    WriteError,
+)
 from ..run.signals import SIGNALS
-from .train import train
 from ..run.wording import one_line
+from .console import lost, settle
+from .help import Command, Group, SearchingCommand
+from .train import train
 
 if TYPE_CHECKING:
     from ..run.results import Summary
@@ -174,11 +182,11 @@ def extract(
     A file that cannot be used is reported, recorded in the output, and does not stop the others.
     The same command again goes on where a run ended: what is done and unchanged is not done again.
     """
-    from ..run.sources import PassedOver, collect, read_list
     from ..extractor import Extractor
-    from ..run.run import Options, extract_all
-    from ..store.place import shard_limit
     from ..run.pool import Pool
+    from ..run.run import Options, extract_all
+    from ..run.sources import PassedOver, collect, read_list
+    from ..store.place import shard_limit
     from .printing import describe, print_json, print_summary, show_passed_over
 
     if not paths and files_from is None:
@@ -245,9 +253,9 @@ def export_onnx(
     as_json: JsonOption = False,
 ) -> None:
     """Export weights to ONNX, and compare every output with PyTorch's (needs the extra 'torch')."""
-    from .printing import print_json, print_table
     from ..model.request import parse_layers
     from ..model.weights import bundled, read_info
+    from .printing import print_json, print_table
 
     try:
         from ..model.export import export
@@ -299,8 +307,8 @@ def verify(
 
     Exit code 1 if something is wrong; every track that is not sound is named.
     """
-    from .printing import print_json, print_report
     from ..store.verify import verify as verify_features
+    from .printing import print_json, print_report
 
     report = verify_features(path)
     print_json(report.to_dict()) if as_json else print_report(report)
@@ -316,8 +324,8 @@ def repair(
 
     Also gives back room that tracks done again left. Exit code 1 if something was dropped.
     """
-    from .printing import print_json, print_report
     from ..store.verify import repair as repair_features
+    from .printing import print_json, print_report
 
     report = repair_features(path)
     print_json(report.to_dict()) if as_json else print_report(report, repaired=True)

@@ -11,16 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from . import console as consoles
 from ..errors import AudioWarning
 from ..model.backend import BackendInfo
-from ..run.results import Summary
-from ..store.verify import Report
-from ..run.sources import AUDIO_LIKE_EXTENSIONS, PassedOver
+from ..model.weights import WeightsInfo
 from ..run.estimate import Durations, Size, format_bytes
 from ..run.plan import Plan
-from ..model.weights import WeightsInfo
+from ..run.results import Summary
+from ..run.sources import AUDIO_LIKE_EXTENSIONS, PassedOver
 from ..run.wording import count, duration, one_line, speed
+from ..store.verify import Report
+from . import console as consoles
 
 #: Failures listed at the end of a run; the feature file has all.
 SHOWN_FAILURES = 20

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..audio.files import printable
-from ..run.sources import read_list
 from ..errors import BackendError, UsageError
 from ..run.signals import SIGNALS
+from ..run.sources import read_list
 from ..train.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from .. import __version__
 from .._types import Array
-from .onnx import OnnxBackend, attention_name, layer_name
-from .torch import TorchBackend
 from ..errors import UsageError, Vit1dxError
-from .vit import ViT1D, load
+from .onnx import OnnxBackend, attention_name, layer_name
 from .quantise import quantised
 from .request import Request
+from .torch import TorchBackend
+from .vit import ViT1D, load
 from .weights import WeightsInfo, read_info
 
 OPSET = 20

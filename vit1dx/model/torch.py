@@ -7,10 +7,10 @@ import os
 import torch
 
 from .._types import Array
-from ..parallel import usable_cores
 from ..errors import BackendError
-from .vit import load
+from ..parallel import usable_cores
 from .request import Request
+from .vit import load
 from .weights import WeightsInfo, require_finite
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

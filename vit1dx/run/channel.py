@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import mmap
 import os
-import sys
-import numpy as np
-from .._types import Array
-import json
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
+
 from .._types import Array
 
 _ALIGNMENT = 64  # bytes

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import AudioWarning
-from .sources import Source
 from ..config import Config
-from ..errors import SpaceError
-from ..store.place import resolved
-from .pool import Job, Pool
+from ..errors import AudioWarning, SpaceError
 from ..model.request import Request
+from ..store.place import resolved
 from ..store.track import CHUNK_BYTES
+from .pool import Job, Pool
+from .sources import Source
 
 #: Files whose headers are read; the others' durations follow from their sizes.
 PROBED_FILES = 200

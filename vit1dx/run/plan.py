@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .sources import Source
 from ..errors import AudioError, UsageError
+from ..store.index import Row
 from ..store.reader import Features
 from ..store.shards import open_features
-from ..store.index import Row
+from .sources import Source
 from .worker import file_sha256
 
 #: Tracks of other files whose own are looked for: it takes a look at the track, and at the disk.

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from .. import errors
-from .channel import Arena
 from .._types import Array
-from ..model.backend import BackendInfo
-from .channel import Channel, ChannelClosed, Message
 from ..errors import BackendError, Vit1dxError
+from ..model.backend import BackendInfo
+from .channel import Arena, Channel, ChannelClosed, Message
 from .pulse import Pulse
 from .signals import SIGNALS
 

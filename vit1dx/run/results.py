@@ -8,17 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import AudioWarning
-from ..store.track import Parts, TrackEnd, size_of
-from .sources import PassedOver, Source
-from ..errors import AudioError
-from .estimate import TRACK_BYTES, format_bytes, most_seconds
+from ..errors import AudioError, AudioWarning
+from ..store.format import count_codes, parse_warnings
 from ..store.place import Output
+from ..store.track import Parts, TrackEnd, TrackWriter, size_of
+from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .pool import Event, Job, Pool
 from .room import Room
 from .signals import Stopped
-from ..store.format import count_codes, parse_warnings
-from ..store.track import TrackWriter
+from .sources import PassedOver, Source
 from .worker import parts_of
 
 #: Seconds that a file may take, whatever its length; and those it may take more for each of its

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from .estimate import format_bytes
 from ..store.place import resolved
+from .estimate import format_bytes
 from .signals import Stopped
 
 #: Bytes left free, for what a commit writes besides: groups, tables and its journal.

@@ -9,25 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.files import mtime_ns, printable
-from .results import Limits, Progress, Summary, run
-from .sources import Source
-from ..parallel import usable_cores
+from ..cli.printing import run_warnings, show_plan, show_start
 from ..errors import StoreError, UsageError
-from .estimate import Durations, estimate_seconds, estimate_size, grown_size, probe_in, require_space
 from ..extractor import Extractor
-from ..store.format import Header, config_dict
+from ..parallel import usable_cores
 from ..store.commit import recover
+from ..store.format import Header, config_dict
 from ..store.kind import require_extendable, require_no_shard, require_replaceable
 from ..store.lock import OutputLock
 from ..store.place import Output, feature_files, require_folder, require_writable
+from ..store.shards import FolderWriter
+from ..store.writer import FeatureWriter
+from .estimate import (
+    Durations,
+    estimate_seconds,
+    estimate_size,
+    grown_size,
+    probe_in,
+    require_space,
+)
+from .plan import Plan, plan
 from .pool import Pool
 from .progress import reporting, stderr_console, waiting
-from ..cli.printing import run_warnings, show_plan, show_start
-from .plan import Plan, plan
+from .results import Limits, Progress, Summary, run
 from .room import Room
-from ..store.shards import FolderWriter
 from .signals import Stopped, StopSignals
-from ..store.writer import FeatureWriter
+from .sources import Source
 
 #: Bytes that no worker has: a limit that is none.
 UNLIMITED = 1 << 62

@@ -21,11 +21,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .channel import Arena
 from .._types import Array
-from ..store.track import Parts, TrackBuffer, TrackEnd
-from .channel import Channel, ChannelClosed, Message
 from ..errors import BackendError, Vit1dxError, one_line
+from ..store.track import Parts, TrackBuffer, TrackEnd
+from .channel import Arena, Channel, ChannelClosed, Message
 
 #: Seconds between two signs of life while a file is hashed.
 PROGRESS_SECONDS = 1.0

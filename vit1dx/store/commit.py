@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from .place import beside
-import os
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
+
 from ..errors import StoreError
+from .place import beside
 
 #: Length of HDF5's superblock (version 2).
 SUPERBLOCK = 48

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import h5py
-import numpy as np
-from .._types import Array
-from collections import Counter
-from collections.abc import Iterable
-from ..errors import AudioWarning
 import datetime
 import json
-import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
 import h5py
 import numpy as np
+
 from .. import __version__
-from ..model.backend import BackendInfo
+from .._types import Array
 from ..config import Config
-from .commit import sync_folder
-from .place import beside, resolved
+from ..errors import AudioWarning
+from ..model.backend import BackendInfo
 from ..model.request import Request
-from .index import FAILURES, INDEX, create_table
 from ..model.weights import WeightsInfo
 
 #: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
@@ -163,30 +156,3 @@ class Header:
 def config_dict(config: Config, request: Request, dtype: str) -> dict[str, Any]:
     """The root's attribute ``config``, before it is JSON."""
     return {**config.to_dict(), "request": {**vars(request), "dtype": dtype}}
-
-
-def create(path: Path, attributes: Mapping[str, Any]) -> None:
-    """Make an empty feature file, at once; `attributes` are its root's."""
-    config = json.loads(attributes["config"])
-    new = beside(path, ".new")
-    try:
-        with h5py.File(new, "w", libver=VERSIONS) as file:
-            file.attrs.update(attributes)
-            add_scale(file, "layer", np.array(config["request"]["layers"]))
-            add_scale(file, "feature", np.arange(config["model"]["dim"]))
-            add_scale(file, "head", np.arange(config["model"]["heads"]))
-            file.create_group("tracks")
-            create_table(file, "index", INDEX)
-            create_table(file, "failures", FAILURES)
-        move_into_place(new, path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def move_into_place(new: Path, path: Path) -> None:
-    """Give a file that is whole its name, lastingly; a link to it stays one."""
-    with new.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(new, resolved(path))
-    sync_folder(new.parent)

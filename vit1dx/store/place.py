@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-import os
 import re
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
 from ..errors import StoreError, UsageError, WriteError
 from ..model.request import parse_bytes
 from .track import TrackWriter
+
 
 def resolved(path: Path) -> Path:
     """The path itself, or where it is a symbolic link, what that leads to, there or not.

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
-import h5py
-import numpy as np
-from .._types import Array
-from ..errors import AudioWarning
-from ..errors import StoreError
-from .format import parse_warnings
-from .index import Row
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
 import h5py
-from .latest import CommittedFile
-from ..errors import ForeignFileError, StoreError, TrackError
-from .format import FORMAT, FORMAT_VERSION
+import numpy as np
+
+from .._types import Array
+from ..errors import AudioWarning, ForeignFileError, StoreError, TrackError
+from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, read_table
+from .latest import CommittedFile
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
@@ -207,9 +201,6 @@ def plain(attributes: h5py.AttributeManager) -> dict[str, Any]:
         key: value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
         for key, value in attributes.items()
     }
-
-
-_T = TypeVar("_T")
 
 
 class FeatureFile(Features):

@@ -9,13 +9,12 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from .track import HELD_BYTES, TrackEnd
-from .format import create, move_into_place
 from .commit import journal_path
+from .index import Row
 from .place import beside
 from .reader import FeatureFile
-from .writer import FeatureWriter
-from .index import Row
+from .track import HELD_BYTES, TrackEnd
+from .writer import FeatureWriter, create, move_into_place
 
 
 def rewrite(path: Path, tracks: Sequence[str], failures: Mapping[str, Row], finished: bool) -> None:

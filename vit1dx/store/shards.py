@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
-import h5py
-from ..errors import StoreError, WriteError
-from .format import Header
-from .commit import journal_path
-from .kind import require_replaceable, why_not_extended
-from .place import Output, feature_files, shard_number, shard_path
-from .writer import FeatureWriter
-from .track import TrackWriter
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
 import h5py
-from ..errors import StoreError, TrackError
-from .reader import Features
-from .place import feature_files
-from .reader import FeatureFile
+
+from ..errors import StoreError, TrackError, WriteError
+from .commit import journal_path
+from .format import Header
 from .index import Row
+from .kind import require_replaceable, why_not_extended
+from .place import Output, feature_files, shard_number, shard_path
+from .reader import FeatureFile, Features
+from .track import TrackWriter
+from .writer import FeatureWriter
 
 #: Room kept in a shard for what HDF5 adds at a commit: new chunks of the tables.
 TABLES_BYTES = 256 << 10

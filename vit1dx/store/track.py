@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
-import numpy as np
-from .._types import Array
-from ..errors import TokensError
-from ..tokens import MeanToken, Tokens
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
+
 import h5py
 import numpy as np
+
 from .._types import Array
-from .format import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
+from ..errors import TokensError
 from ..model.request import Request
+from ..tokens import MeanToken, Tokens
+from .format import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
 import h5py
 import numpy as np
+
 from .._types import Array
-from .format import ATTENTION_AXES, AXES, SHARED_SCALES
-from .track import checksums
 from ..errors import StoreError
-from .reader import FeatureFile
-from .index import Row
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from ..errors import StoreError
-from .shards import why_no_shard
 from .commit import recover
+from .format import ATTENTION_AXES, AXES, SHARED_SCALES
+from .index import Row
 from .kind import require_no_shard
 from .lock import OutputLock
 from .place import feature_files
 from .reader import FeatureFile
 from .repair import rewrite
+from .shards import why_no_shard
+from .track import checksums
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
 ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}

@@ -1,7 +1,7 @@
 """The feature file, written: a group a track, a dimension scale on each axis of each array.
 
-The README describes the format. Everything goes through `vit1dx.store.commit`, so that a reader meets
-only whole tracks, and a kill costs only those that were not committed yet.
+docs/format.md describes the format. Everything goes through `vit1dx.store.commit`, so that a reader
+meets only whole tracks, and a kill costs only those that were not committed yet.
 """
 
 from __future__ import annotations
@@ -17,17 +17,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .track import TrackBuffer
 from ..errors import AudioError, StoreError, WriteError
-from .format import VERSIONS, Header, create
-from .commit import recover
-from .commit import JournaledFile
-from .kind import require_extendable, require_replaceable
-from .place import Output, require_writable
 from ..model.request import Request
-from .format import storable, warning_codes
-from .index import FAILURES, INDEX, Table
-from .track import TrackWriter
+from .commit import JournaledFile, recover, sync_folder
+from .format import VERSIONS, Header, add_scale, storable, warning_codes
+from .index import FAILURES, INDEX, Table, create_table
+from .kind import require_extendable, require_replaceable
+from .place import Output, beside, require_writable, resolved
+from .track import TrackBuffer, TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
@@ -204,3 +201,30 @@ class FeatureWriter(Output):
                 raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
+
+
+def create(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Make an empty feature file, at once; `attributes` are its root's."""
+    config = json.loads(attributes["config"])
+    new = beside(path, ".new")
+    try:
+        with h5py.File(new, "w", libver=VERSIONS) as file:
+            file.attrs.update(attributes)
+            add_scale(file, "layer", np.array(config["request"]["layers"]))
+            add_scale(file, "feature", np.arange(config["model"]["dim"]))
+            add_scale(file, "head", np.arange(config["model"]["heads"]))
+            file.create_group("tracks")
+            create_table(file, "index", INDEX)
+            create_table(file, "failures", FAILURES)
+        move_into_place(new, path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def move_into_place(new: Path, path: Path) -> None:
+    """Give a file that is whole its name, lastingly; a link to it stays one."""
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(new, resolved(path))
+    sync_folder(new.parent)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from .._types import Array
-from ..config import MelConfig
 from ..audio.mel import mel_filters
+from ..config import MelConfig
 
 TONE_POINTS = 7  # gains of the equaliser, evenly spaced on a logarithmic axis of frequency
 _NOISE_ROWS = 1024  # spectra of noise kept to draw from

@@ -20,11 +20,11 @@ import numpy as np
 
 from .._types import Array
 from ..audio.decode import AudioFile
+from ..audio.mel import LogMel
 from ..audio.resample import mono_at_rate
-from ..run.sources import collect
 from ..config import MelConfig
 from ..errors import AudioError, UsageError
-from ..audio.mel import LogMel
+from ..run.sources import collect
 
 FRAMES, INDEX = "frames.f16", "index.jsonl"
 FORMAT = "vit1dx-mel-cache"

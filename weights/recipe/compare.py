@@ -18,10 +18,10 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
-from weights.recipe.corpus.build import MANIFEST
 from benchmarks.probes.local import TASKS
-from weights.recipe.steer import scores, system_of
 from benchmarks.tables import table
+from weights.recipe.corpus.build import MANIFEST
+from weights.recipe.steer import scores, system_of
 
 MIXED = ["--mix", "paper=0.5,aligned=0.5"]
 ARMS = {

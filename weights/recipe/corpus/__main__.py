@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus.build import Outcome, build, jobs_of, write_failures, write_manifest
 from weights.recipe.corpus.compose import COMPOSED_SONGS
 from weights.recipe.corpus.fluidsynth import HELD_OUT, SOUNDFONTS, soundfont_path
@@ -19,7 +20,6 @@ from weights.recipe.corpus.rendition import Plan
 from weights.recipe.corpus.sources import SOURCES, songs_of
 from weights.recipe.corpus.split import SPLITS
 
-DEFAULT_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PLAIN_PERIOD = 100  # renders between two lines of progress where there is no terminal
 
 app = typer.Typer(add_completion=False)

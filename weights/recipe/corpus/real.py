@@ -24,9 +24,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus.build import FAILURES, MANIFEST
 
-DEFAULT_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 TABLE = "debian-music.tsv"
 EXCERPTS = ("audio-debian", "audio-github")  # archives of the first 75 s of others, to train on
 VALID_EVERY = 20  # recordings to one that is held out

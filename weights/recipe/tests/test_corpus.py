@@ -19,8 +19,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus import real
-from weights.recipe.corpus.__main__ import DEFAULT_DATA, app
+from weights.recipe.corpus.__main__ import app
 from weights.recipe.corpus.build import Job, build, do, write_manifest
 from weights.recipe.corpus.compose import compose, style_of
 from weights.recipe.corpus.fluidsynth import (
