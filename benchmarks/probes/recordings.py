@@ -55,7 +55,7 @@ def excerpts(data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def of_manifest(corpus: Path, folder: Path) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Excerpts of the recordings that `weights.recipe.corpus.real` fetched, and its rows of them."""
+    """Excerpts of the recordings that the `real` source fetched, and its rows of them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
     return [

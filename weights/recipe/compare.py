@@ -3,8 +3,8 @@
     python -m weights.recipe.compare CORPUS OUT [--arms rest] [--init WEIGHTS] [--real RECORDINGS]
 
 Every run is a `vit1dx train` of its own, in two processes, and is not run again if its weights are
-there. Prints, seed by seed, a Markdown table of what `weights.recipe.steer` finds on songs held back,
-in the better of two layers: mean over seeds ± deviation.
+there. Prints, seed by seed, a Markdown table of what `weights.recipe.steer` finds on songs held
+back, in the better of two layers: mean over seeds ± deviation.
 """
 
 from __future__ import annotations
