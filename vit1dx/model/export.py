@@ -10,24 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from .._types import Array
+from .._version import __version__
 from ..errors import UsageError, Vit1dxError
 from .onnx import OnnxBackend, attention_name, layer_name
 from .quantise import quantised
-from .request import Request
+from .request import ExportPrecision, Request, require_choice
 from .torch import TorchBackend
 from .vit import ViT1D, load
 from .weights import WeightsInfo, read_info
 
 OPSET = 20
-PRECISIONS = ("fp32", "int8")
 #: Most that an fp32 output may differ from PyTorch's, in root mean squares of it where above 1.
 TOLERANCE = 1e-4
 #: (batch, time) of the inputs that an export is checked with, beside the model's own window.
@@ -89,8 +89,7 @@ def export(
     Vit1dxError
         If fp32 outputs differ by more than `TOLERANCE`.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    require_choice("precision", precision, get_args(ExportPrecision))
     info, output = read_info(weights), Path(output)
     if output.suffix != ".onnx":
         raise UsageError(f"output {output}; a name ending in .onnx is needed")

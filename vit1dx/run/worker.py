@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from .._types import Array
-from ..errors import BackendError, Vit1dxError, one_line
+from ..errors import BackendError, Vit1dxError, reason_of
 from ..store.track import Parts, TrackBuffer, TrackEnd
 from .channel import Arena, Channel, ChannelClosed, Message
 
@@ -65,7 +65,7 @@ def _work(channel: Channel) -> None:
         channel.send({"event": "refused", "error": type(error).__name__, "reason": str(error)})
         return
     except Exception as error:  # nobody else would see it: a worker's stderr goes nowhere
-        reason = f"the model cannot be loaded: {type(error).__name__}: {one_line(error)}"
+        reason = f"the model cannot be loaded: {type(error).__name__}: {reason_of(error)}"
         channel.send({"event": "refused", "error": BackendError.__name__, "reason": reason})
         return
     if backend.device == "cpu":
@@ -86,7 +86,7 @@ def _work(channel: Channel) -> None:
         except MemoryError:
             channel.send({"event": "failed", "reason": "out of memory"})
         except Exception as error:  # whatever one file does to a decoder, the others come next
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            reason = f"{type(error).__name__}: {reason_of(error)}"
             channel.send({"event": "failed", "reason": reason})
 
 

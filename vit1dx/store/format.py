@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .. import __version__
 from .._types import Array
+from .._version import __version__
 from ..config import Config
 from ..errors import AudioWarning
 from ..model.backend import BackendInfo

@@ -23,7 +23,7 @@ from .cache import CachedTrack, MelCache, find_audio
 from .contrast import Contrast
 from .data import PairSampler, Tracks, read_groups, split_tracks
 from .ranks import Ranks, has_bf16, join_ranks, leave_ranks
-from .recipe import AUTO, Recipe
+from .recipe import AUTO, Recipe, TrainingPrecision
 from .run import CHECKPOINT, LAST, Clock, RunFolder, Story, read_checkpoint
 from .stepper import Events, Stepper, Summary
 from .trainer import Trainer
@@ -126,8 +126,8 @@ def _precise(recipe: Recipe, ranks: Ranks, state: dict[str, Any] | None) -> Reci
     """The recipe with a precision: a resumed run's own, or what suits the device."""
     if recipe.precision != AUTO:
         return recipe
-    suited = "bf16" if has_bf16(ranks.device) else "fp32"
-    precision = state["recipe"]["precision"] if state else suited
+    suited: TrainingPrecision = "bf16" if has_bf16(ranks.device) else "fp32"
+    precision: TrainingPrecision = state["recipe"]["precision"] if state else suited
     return dataclasses.replace(recipe, precision=precision)
 
 
