@@ -16,10 +16,10 @@ import xarray
 import vit1dx
 import vit1dx.store.format
 from vit1dx.cli.info import describe
-from vit1dx.cli.printing import run_warnings
 from vit1dx.errors import CODES, AudioWarning
 from vit1dx.extractor import Extractor
 from vit1dx.run.pool import Pool
+from vit1dx.run.remarks import run_warnings
 from vit1dx.run.results import Summary
 from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
