@@ -6,6 +6,7 @@ import codecs
 import glob
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -163,6 +164,24 @@ def read_list(data: bytes) -> list[str]:
     separator = b"\0" if b"\0" in data else b"\n"
     entries = (entry.removesuffix(b"\r") for entry in data.split(separator))
     return [os.fsdecode(entry) for entry in entries if entry]
+
+
+def list_files(name: str | os.PathLike[str]) -> list[str]:
+    """Paths of a list (see `read_list`) in a file, or on standard input if its name is "-".
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read.
+    """
+    name = os.fspath(name)
+    if name == "-" and sys.stdin is None:
+        raise UsageError("list of files -: standard input is closed")
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"list of files {printable(name)}: {error.strerror}") from None
+    return read_list(data)
 
 
 def _without_mark(data: bytes) -> bytes:
