@@ -20,6 +20,7 @@ from vit1dx.audio.mel import LogMel
 from vit1dx.config import Config
 from vit1dx.errors import AudioError, UsageError
 from vit1dx.extractor import Extractor
+from vit1dx.model.request import Attention
 from vit1dx.model.vit import ViT1D, load, save
 from vit1dx.model.weights import bundled
 from vit1dx.tokens import TrackTokens
@@ -48,10 +49,11 @@ def _require_close(found: TrackTokens, expected: TrackTokens, atol: float = 1e-4
 
 
 @pytest.mark.parametrize("attention", ["class", "full"])
-def test_backends_agree_on_real_music(real_audio: Path, attention: str) -> None:
+def test_backends_agree_on_real_music(real_audio: Path, attention: Attention) -> None:
     path = real_audio / "solo_trumpet.ogg"
     ours, theirs = (
-        Extractor("all", attention, backend=backend)(path) for backend in ("onnx", "torch")
+        Extractor("all", attention=attention, backend=backend)(path)
+        for backend in ("onnx", "torch")
     )
     assert ours.attention is not None
     np.testing.assert_allclose(ours.attention.sum(axis=-1), 1, atol=1e-5)

@@ -10,31 +10,68 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from ._version import __version__ as __version__
+from ._version import __version__
 
 if TYPE_CHECKING:
-    from .errors import *  # noqa: F403
-    from .extractor import Extractor as Extractor
-    from .run.extract import extract as extract
-    from .store.reader import Features as Features
-    from .store.reader import Track as Track
-    from .store.shards import open_features as open  # noqa: F401
+    from .errors import (
+        AudioError,
+        BackendError,
+        ForeignFileError,
+        LockedError,
+        NoFilesError,
+        SpaceError,
+        StoreError,
+        TokensError,
+        TrackError,
+        TrainingError,
+        UsageError,
+        Vit1dxError,
+        WeightsError,
+        WriteError,
+    )
+    from .extractor import Extractor
+    from .run.extract import extract
+    from .store.reader import Features, Track
+    from .store.shards import open_features as open
+
+__all__ = [
+    "AudioError",
+    "BackendError",
+    "Extractor",
+    "Features",
+    "ForeignFileError",
+    "LockedError",
+    "NoFilesError",
+    "SpaceError",
+    "StoreError",
+    "TokensError",
+    "Track",
+    "TrackError",
+    "TrainingError",
+    "UsageError",
+    "Vit1dxError",
+    "WeightsError",
+    "WriteError",
+    "__version__",
+    "extract",
+    "open",
+]
 
 _HOMES = {
-    "extract": ("run.extract", "extract"),
-    "open": ("store.shards", "open_features"),
     "Extractor": ("extractor", "Extractor"),
     "Features": ("store.reader", "Features"),
     "Track": ("store.reader", "Track"),
-    **{name: ("errors", name) for name in errors.__all__},
+    "extract": ("run.extract", "extract"),
+    "open": ("store.shards", "open_features"),
 }
-__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for only then, so that the command line starts at once."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        return getattr(errors, name)
     module, attribute = _HOMES[name]
     return getattr(import_module(f".{module}", __name__), attribute)
 

@@ -4,23 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = [
-    "AudioError",
-    "BackendError",
-    "ForeignFileError",
-    "LockedError",
-    "NoFilesError",
-    "SpaceError",
-    "StoreError",
-    "TokensError",
-    "TrackError",
-    "TrainingError",
-    "UsageError",
-    "Vit1dxError",
-    "WeightsError",
-    "WriteError",
-]
-
 
 class Vit1dxError(Exception):
     """Base of every error that vit1dx raises on purpose."""

@@ -17,10 +17,12 @@ import vit1dx
 from vit1dx._types import Array
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import Vit1dxError
-from vit1dx.extractor import Extractor, extract_file
+from vit1dx.extractor import Extractor
 from vit1dx.model.backend import BackendInfo
 from vit1dx.model.export import export
+from vit1dx.model.request import Attention
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.run.worker import extract_file
 from vit1dx.store.format import Header
 from vit1dx.store.place import Output
 from vit1dx.store.reader import Track
@@ -128,9 +130,10 @@ class Small:
     def reference(self, overlap: float) -> list[TrackTokens]:
         """What PyTorch gives in float32: of layer 0, and of 1 and 2 with their maps."""
         path = self.weights("safetensors")
+        asked: list[tuple[Any, Attention]] = [(0, "none"), ([1, 2], "full")]
         return [
-            Extractor(layers, attention, weights=path, overlap=overlap)(self.audio)
-            for layers, attention in ((0, "none"), ([1, 2], "full"))
+            Extractor(layers, attention=attention, weights=path, overlap=overlap)(self.audio)
+            for layers, attention in asked
         ]
 
 
@@ -259,8 +262,8 @@ def test_every_pair_on_the_command_line(cli: RunCli, songs: Path, tmp_path: Path
         assert cli("verify", output).returncode == 0
         with vit1dx.open(tmp_path / output) as features:
             track = features["a/x.wav"]
-            expected = Extractor(features.layers, row["attention"], overlap=row["overlap"])(
-                songs / "a" / "x.wav"
-            )
+            expected = Extractor(
+                features.layers, attention=row["attention"], overlap=row["overlap"]
+            )(songs / "a" / "x.wav")
             for layer in features.layers:
                 _require_near(track, layer, expected, row, features.attributes["precision"])

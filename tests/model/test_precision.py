@@ -17,6 +17,7 @@ import soundfile
 from tests.synth import song
 from vit1dx.errors import BackendError, UsageError
 from vit1dx.extractor import Extractor
+from vit1dx.model.request import Precision
 from vit1dx.parallel import side_by_side
 
 RATE = 22050
@@ -41,7 +42,7 @@ def extract(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("precision", "least"), [("int8", 0.98), ("bf16", 0.998)])
 def test_a_lower_precision_gives_nearly_the_same_tokens(
-    music: Path, precision: str, least: float
+    music: Path, precision: Precision, least: float
 ) -> None:
     path = music / "song.wav"
     exact = Extractor()(path).sequence_tokens

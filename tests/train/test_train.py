@@ -423,7 +423,7 @@ def test_recipe_names_what_it_cannot_use() -> None:
     with pytest.raises(UsageError, match="ema is 1"):
         Recipe(steps=1, ema=1)
     with pytest.raises(UsageError, match="precision 'fp8'"):
-        Recipe(steps=1, precision="fp8")
+        Recipe(steps=1, precision="fp8")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="keep is 2"):
         Recipe(steps=1, keep=2)
 

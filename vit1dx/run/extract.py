@@ -156,7 +156,7 @@ def extract(
     with Pool() as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
-            attention,
+            attention=attention,
             overlap=overlap,
             weights=weights,
             backend=backend,

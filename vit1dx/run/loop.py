@@ -82,7 +82,7 @@ def run(
         try:
             for event in pool.run(extraction.jobs(sources)):
                 check()
-                extraction.take(event)
+                extraction.handle(event)
                 writer.commit_if_due()
         except Stopped as stopped:
             summary.stopped = str(stopped)
@@ -91,7 +91,7 @@ def run(
 
 
 class _Run:
-    """Puts what workers say into the output, the summary and the progress."""
+    """Puts the workers' results into the output, the summary and the progress."""
 
     def __init__(
         self, writer: Output, progress: Progress, limits: Limits, summary: Summary
@@ -115,8 +115,8 @@ class _Run:
                 self._progress.started(source)
                 yield self._limits.job(source)
 
-    def take(self, event: Event) -> None:
-        """Take what a worker said."""
+    def handle(self, event: Event) -> None:
+        """Handle a message of a worker."""
         if event.job is None:
             self._progress.show()
             return

@@ -18,7 +18,7 @@ from .wording import clock, duration, one_line, speed
 
 #: Seconds between lines where there is no terminal.
 LINE_INTERVAL = 30.0
-#: Seconds after which a file that is at work is worth a word.
+#: Seconds at work after which a file is named.
 LONG_SECONDS = 10.0
 
 
@@ -28,7 +28,7 @@ def stderr_console() -> Console:
 
 
 class Progress:
-    """Is told how a run proceeds, and shows nothing."""
+    """Follows a run, and shows nothing."""
 
     def started(self, source: Source) -> None:
         """A worker was given a file."""

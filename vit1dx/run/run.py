@@ -44,7 +44,7 @@ UNLIMITED = 1 << 62
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes about its files.
+    """How a run treats its files.
 
     Attributes
     ----------
@@ -127,14 +127,14 @@ def extract_all(
 
 
 def _take_over(done: Plan, summary: Summary) -> None:
-    """Say in the summary what the run found."""
+    """Put what was compared into the summary."""
     summary.already, summary.changed = done.already, len(done.changed)
     summary.failures, summary.unreadable = done.failures, done.unreadable
     summary.gone, summary.others = done.gone, done.others
 
 
 def _require_output(options: Options) -> None:
-    """Have the place of the output there, and writable."""
+    """Make sure that the output can be written."""
     if options.shard_bytes is None:
         require_writable(options.output)
         require_no_shard(options.output)
@@ -176,7 +176,7 @@ def _writer(header: Header, options: Options) -> Output:
 def _compare(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
-    """`_plan`; where it hashes files it may take hours, and says so."""
+    """`_plan`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
     with waiting("comparing files with the output", stderr_console(), quiet) as passing:
 

@@ -45,7 +45,7 @@ class StopSignals:
         if self._received is not None:
             raise Stopped(SIGNALS[self._received])
 
-    def _take_note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._received is None:
             self._received = signal.Signals(number)
         elif self._raise_signals:
@@ -67,7 +67,7 @@ class StopSignals:
         if before[signal.SIGHUP] == signal.SIG_IGN:  # by nohup
             del self._before[signal.SIGHUP]
         for number in self._before:
-            signal.signal(number, self._take_note)
+            signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -113,7 +113,7 @@ def collect(
     include : sequence of str
         Patterns of files and folders to take too, although they are hidden or have another ending.
     passed_over : PassedOver, optional
-        Is told what was not taken.
+        Filled with what was not taken.
 
     Returns
     -------
@@ -363,7 +363,9 @@ class Search:
         return any(named) or (is_folder and any(p.leads_into(below) for p in self._include))
 
     def _is_excluded(self, below: str, path: Path) -> bool:
-        covered = [pattern.covers(below, path) for pattern in self._exclude]  # each is told
+        covered = [
+            pattern.covers(below, path) for pattern in self._exclude
+        ]  # all: their use is noted
         return any(covered)
 
 
@@ -386,7 +388,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _source(track_id: str, path: Path) -> Source:
-    """A source with its size; what else may be wrong with it, opening it will tell."""
+    """A source with its size; what else may be wrong shows when it is opened."""
     try:
         status = path.stat()
     except OSError:
