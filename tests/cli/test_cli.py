@@ -93,7 +93,6 @@ def test_bad_files_are_reported_and_the_rest_is_done(cli: RunCli, tmp_path: Path
     expected = {
         "empty.mp3": "empty file",
         "text.mp3": "cannot read it",
-        "cut.flac": "decoding stopped after",
         "zero.wav": "0 samples",
         "nan.wav": "sample nan at 3.000 s",
         "inf.wav": "sample inf at 3.000 s",
@@ -112,7 +111,9 @@ def test_bad_files_are_reported_and_the_rest_is_done(cli: RunCli, tmp_path: Path
         "deep/high.wav",
         "long name " * 20 + ".wav",
         r"caf\xe9.wav",
+        "cut.flac",  # as far as it goes
     }
+    assert "cut.flac" in {warning["id"] for warning in summary["warnings"]}
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert set(features) == done
         assert features.failures == reasons
