@@ -22,12 +22,11 @@ from vit1dx.model.backend import BackendInfo
 from vit1dx.model.export import export
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.store.format import Header
-from vit1dx.store.place import Output
 from vit1dx.store.reader import Track
 from vit1dx.store.shards import FolderWriter
 from vit1dx.store.track import TrackBuffer
 from vit1dx.store.verify import verify
-from vit1dx.store.writer import FeatureWriter
+from vit1dx.store.writer import FeatureWriter, Output
 from vit1dx.tokens import TrackTokens
 
 from ..conftest import RunCli

@@ -31,7 +31,8 @@ from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
 from vit1dx.store.commit import Journal, journal_path
 from vit1dx.store.lock import OutputLock
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.repair import repair
+from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..synth import song

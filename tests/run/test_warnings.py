@@ -26,7 +26,8 @@ from vit1dx.run.sources import collect
 from vit1dx.store.format import count_codes, parse_warnings, warning_codes, warning_texts
 from vit1dx.store.index import INDEX
 from vit1dx.store.place import feature_files
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.repair import repair
+from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..synth import song

@@ -17,10 +17,9 @@ import vit1dx
 from benchmarks import reliability
 from vit1dx.errors import LockedError, StoreError
 from vit1dx.store.commit import Journal, journal_path
-from vit1dx.store.lock import OutputLock, is_locked, lock_path
-from vit1dx.store.mounts import locks_reach_other_hosts
+from vit1dx.store.lock import OutputLock, is_locked, lock_path, locks_reach_other_hosts
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair
 from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import ROOT, RunCli

@@ -29,8 +29,9 @@ from vit1dx.run.sources import collect
 from vit1dx.store import shards as folder
 from vit1dx.store import track as buffer
 from vit1dx.store.place import feature_files, shard_limit
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
 

@@ -324,7 +324,7 @@ def repair(
 
     Also gives back room that tracks done again left. Exit code 1 if something was dropped.
     """
-    from ..store.verify import repair as repair_features
+    from ..store.repair import repair as repair_features
     from .printing import print_json, print_report
 
     report = repair_features(path)

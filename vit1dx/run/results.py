@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from ..errors import AudioError, AudioWarning
 from ..store.format import count_codes, parse_warnings
-from ..store.place import Output
 from ..store.track import Parts, TrackEnd, TrackWriter, size_of
+from ..store.writer import Output
 from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .pool import Event, Job, Pool
 from .room import Room

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from abc import ABC, abstractmethod
-from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
-from ..errors import StoreError, UsageError, WriteError
+from ..errors import StoreError, UsageError
 from ..model.request import parse_bytes
-from .track import TrackWriter
 
 
 def resolved(path: Path) -> Path:
@@ -36,77 +32,6 @@ SHARD_SIZE = "16GiB"
 _SHARD = re.compile(r"(\d{5,})\.h5")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
 _OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal)?|lock")
-
-_O = TypeVar("_O", bound="Output")
-
-
-class Output(ABC):
-    """What a run writes its tracks and failures into; a context manager.
-
-    Attributes
-    ----------
-    path : Path
-    finished : bool
-        Whether the run came to its end, as the output will say once it is closed.
-    limit : float
-        Bytes that a track may have before it outgrows a file of the output.
-    """
-
-    path: Path
-    finished: bool = True
-    limit: float = float("inf")
-
-    @abstractmethod
-    def require_place(self, track_id: str) -> None:
-        """Raise `AudioError` unless there is a place for a track."""
-
-    @abstractmethod
-    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
-        """A place for a track, of about so many bytes; it is there when its `finish` was called.
-
-        Raises
-        ------
-        AudioError
-            If there is no place for it.
-        """
-
-    @abstractmethod
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
-        """Record that a file failed, and why; returns the reason as it is recorded.
-
-        A track made of the file as it was before is kept.
-        """
-
-    @abstractmethod
-    def commit_if_due(self) -> None:
-        """Commit if the last time is a while ago and something waits."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Commit and close.
-
-        Raises
-        ------
-        WriteError
-            If the last commit cannot be.
-        """
-
-    @abstractmethod
-    def abandon(self) -> None:
-        """Close all as it was last committed."""
-
-    def __enter__(self: _O) -> _O:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        elif issubclass(kind, WriteError):
-            self.abandon()
-        else:
-            self.finished = False
-            with suppress(WriteError):  # what went wrong first says more
-                self.close()
 
 
 def shard_limit(output: str, size: str | None) -> int | None:

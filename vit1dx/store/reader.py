@@ -15,9 +15,9 @@ import numpy as np
 
 from .._types import Array
 from ..errors import AudioWarning, ForeignFileError, StoreError, TrackError
+from .committed import CommittedFile
 from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, read_table
-from .latest import CommittedFile
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")

@@ -15,13 +15,13 @@ import h5py
 
 from ..errors import StoreError, TrackError, WriteError
 from .commit import journal_path
+from .existing import require_replaceable, why_not_extended
 from .format import Header
 from .index import Row
-from .kind import require_replaceable, why_not_extended
-from .place import Output, feature_files, shard_number, shard_path
+from .place import feature_files, shard_number, shard_path
 from .reader import FeatureFile, Features
 from .track import TrackWriter
-from .writer import FeatureWriter
+from .writer import FeatureWriter, Output
 
 #: Room kept in a shard for what HDF5 adds at a commit: new chunks of the tables.
 TABLES_BYTES = 256 << 10

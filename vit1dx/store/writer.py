@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -20,14 +21,85 @@ import numpy as np
 from ..errors import AudioError, StoreError, WriteError
 from ..model.request import Request
 from .commit import JournaledFile, recover, sync_folder
+from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Header, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
-from .kind import require_extendable, require_replaceable
-from .place import Output, beside, require_writable, resolved
+from .place import beside, require_writable, resolved
 from .track import TrackBuffer, TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
+
+_O = TypeVar("_O", bound="Output")
+
+
+class Output(ABC):
+    """What a run writes its tracks and failures into; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    finished : bool
+        Whether the run came to its end, as the output will say once it is closed.
+    limit : float
+        Bytes that a track may have before it outgrows a file of the output.
+    """
+
+    path: Path
+    finished: bool = True
+    limit: float = float("inf")
+
+    @abstractmethod
+    def require_place(self, track_id: str) -> None:
+        """Raise `AudioError` unless there is a place for a track."""
+
+    @abstractmethod
+    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
+        """A place for a track, of about so many bytes; it is there when its `finish` was called.
+
+        Raises
+        ------
+        AudioError
+            If there is no place for it.
+        """
+
+    @abstractmethod
+    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+        """Record that a file failed, and why; returns the reason as it is recorded.
+
+        A track made of the file as it was before is kept.
+        """
+
+    @abstractmethod
+    def commit_if_due(self) -> None:
+        """Commit if the last time is a while ago and something waits."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Commit and close.
+
+        Raises
+        ------
+        WriteError
+            If the last commit cannot be.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close all as it was last committed."""
+
+    def __enter__(self: _O) -> _O:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, WriteError):
+            self.abandon()
+        else:
+            self.finished = False
+            with suppress(WriteError):  # what went wrong first says more
+                self.close()
 
 
 class FeatureWriter(Output):

@@ -13,9 +13,10 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import ForeignFileError, StoreError
-from vit1dx.store.kind import require_extendable
+from vit1dx.store.existing import require_extendable
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import RunCli
