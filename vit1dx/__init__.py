@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Extractor", "TrackTokens", "Vit1dxError", "__version__", "open"]
+__all__ = ["Extractor", "Track", "Vit1dxError", "__version__", "open"]
 
 if TYPE_CHECKING:
     from .errors import Vit1dxError
     from .extractor import Extractor
     from .store.shards import open_features as open
-    from .tokens import TrackTokens
+    from .tokens import Track
 
 _HOMES = {
     "Extractor": ("extractor", "Extractor"),
-    "TrackTokens": ("tokens", "TrackTokens"),
+    "Track": ("tokens", "Track"),
     "Vit1dxError": ("errors", "Vit1dxError"),
     "open": ("store.shards", "open_features"),
 }

@@ -26,8 +26,8 @@ from .model.request import Request, parse_layers
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
 from .store.format import warning_texts
-from .store.track import TrackBuffer
-from .tokens import Tokens, TrackTokens, join
+from .store.track import TokenBuffer
+from .tokens import MemoryTrack, Tokens, Track, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -137,7 +137,7 @@ class Extractor:
 
     def __call__(
         self, audio: Array | str | os.PathLike[str], sample_rate: int | None = None
-    ) -> TrackTokens:
+    ) -> Track:
         """Extract a whole track into memory.
 
         Parameters
@@ -148,11 +148,9 @@ class Extractor:
 
         Returns
         -------
-        TrackTokens
-            ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
-            ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
-            and ``attention`` if it was asked for. What looked wrong with the audio is in its
-            ``warnings``, and warned of as `UserWarning`.
+        Track
+            In memory. What looked wrong with the audio is in its `warnings`, and warned of as
+            `UserWarning`.
 
         Raises
         ------
@@ -168,7 +166,7 @@ class Extractor:
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
 
-    def _of_file(self, path: Path) -> tuple[TrackTokens, list[AudioWarning]]:
+    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
@@ -190,7 +188,7 @@ class Extractor:
         ------
         Tokens
             Of some consecutive windows at a time; together, of the track. Whether they are finite
-            is for the one who takes them: `join` and `TrackBuffer` look.
+            is for the one who takes them: `join` and `TokenBuffer` look.
         """
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
         frames = self._log_mel.stream(mono)
@@ -225,7 +223,7 @@ class Extractor:
 def extract_file(
     extractor: Extractor,
     path: Path,
-    track: TrackBuffer,
+    track: TokenBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> None:
     """Extract one file, all but the last step.
@@ -234,7 +232,7 @@ def extract_file(
     ----------
     extractor : Extractor
     path : Path
-    track : TrackBuffer
+    track : TokenBuffer
         To be finished by the caller; its attributes say what is known of the file.
     progress : callable
         Called now and then with the seconds of audio done since the last call.
@@ -267,7 +265,7 @@ def extract_file(
             track.attributes["warnings"] = warning_texts(found)
 
 
-def _warned(track: TrackTokens, found: Sequence[AudioWarning], name: str = "") -> TrackTokens:
+def _warned(track: MemoryTrack, found: Sequence[AudioWarning], name: str = "") -> MemoryTrack:
     """A track with what looked wrong, which the caller of the extractor is told."""
     for warning in found:
         warnings.warn(name + warning.text, UserWarning, stacklevel=3)

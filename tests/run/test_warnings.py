@@ -141,7 +141,7 @@ def test_a_file_from_before_they_were_kept_is_read_and_gone_on_with(tmp_path: Pa
     _make_old(output)
     with vit1dx.open(output) as features:
         assert set(features.index()["good.wav"]) == INDEX.keys() - {"warnings"}
-        assert features["anti.wav"].warnings == []
+        assert features["anti.wav"].warnings == ()
     assert describe(output)["warnings"] == {}
     assert not verify(output).problems
     soundfile.write(music / "new.wav", np.zeros(RATE), RATE)

@@ -92,7 +92,9 @@ def _after_power_cut(
 
 def _content(path: Path) -> Any:
     with vit1dx.open(path) as features:
-        tracks = {key: track.sequence_tokens(5).tobytes() for key, track in features.items()}
+        tracks = {
+            key: track.read("sequence_tokens", layer=5).tobytes() for key, track in features.items()
+        }
         return tracks, features.index(), features.failed()
 
 
@@ -265,4 +267,4 @@ def test_a_reader_beside_a_writer_meets_whole_tracks(tmp_path: Path) -> None:
                 assert len(features) == turn // 3 * 3 + 1
                 for track_id, read in features.items():
                     expected = _tokens(1, first=int(track_id[:-4])).sequence_tokens[1]
-                    np.testing.assert_array_equal(read.sequence_tokens(5), expected)
+                    np.testing.assert_array_equal(read.read("sequence_tokens", layer=5), expected)

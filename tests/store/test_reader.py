@@ -44,7 +44,7 @@ with writer:
 """
 
 
-def _require(track: vit1dx.store.reader.Track) -> None:
+def _require(track: vit1dx.Track) -> None:
     """A track is one that the writer wrote, whole."""
     seed = int(track.attributes["size"])
     assert track.id in (f"{seed}.wav", "0.wav")
@@ -52,9 +52,9 @@ def _require(track: vit1dx.store.reader.Track) -> None:
         expected = _tokens(3, first=seed)
         if track.id != "0.wav":  # which may be done again between one line and the next
             np.testing.assert_array_equal(
-                track.sequence_tokens(layer), expected.sequence_tokens[row]
+                track.read("sequence_tokens", layer=layer), expected.sequence_tokens[row]
             )
-        assert track.class_token(layer).shape == expected.class_token[row].shape
+        assert track.read("class_token", layer=layer).shape == expected.class_token[row].shape
 
 
 @pytest.mark.slow
@@ -128,11 +128,11 @@ def test_a_file_that_was_replaced_is_read_on_as_it_was(tmp_path: Path, replaced_
     if replaced_by == "other tracks":
         _write(path, {"y.wav": [_tokens(1)]}, _header())
     assert list(features) == ["x.wav"]
-    assert features["x.wav"].time().shape == (125,)
+    assert features["x.wav"].time.shape == (125,)
 
 
-def _mean(track: vit1dx.store.reader.Track) -> float:
-    return float(track.mean_token(5).sum())
+def _mean(track: vit1dx.Track) -> float:
+    return float(track.read("mean_token", layer=5).sum())
 
 
 def _ids(features: Features) -> list[str]:
@@ -180,8 +180,8 @@ def test_errors_say_what_was_wrong_in_a_line(tmp_path: Path, is_folder: bool) ->
     features.close()
     features.close()
     for use in (
-        lambda: track.time(),
-        lambda: track.mean_token(2),
+        lambda: track.time,
+        lambda: track.read("mean_token", layer=2),
         lambda: track.group,
         lambda: features["a/x.wav"],
         lambda: list(features.values()),

@@ -58,7 +58,7 @@ def _grow(
     writer: FolderWriter, track_id: str, batches: list[Tokens], seed: int = 0, size: int = 0
 ) -> Iterator[None]:
     """Write a track, batch by batch; `size` is what is expected where it grows on disk."""
-    track = buffer.TrackBuffer(_Sink(writer, track_id, size), "float32")
+    track = buffer.TokenBuffer(_Sink(writer, track_id, size), "float32")
     track.attributes = {
         "source": track_id,
         "size": seed,
@@ -87,17 +87,19 @@ class _Sink:
         self._track = self._track or self._writer.begin(self._id, self._size)
         self._track.append(parts)
 
-    def finish(self, parts: buffer.Parts, end: buffer.TrackEnd) -> None:
+    def finish(self, parts: buffer.Parts, totals: buffer.Totals) -> None:
         track = self._track or self._writer.begin(self._id, buffer.size_of(parts) + 4000)
-        track.finish(parts, end)
+        track.finish(parts, totals)
 
 
 def _sizes(path: Path) -> list[int]:
     return [file.stat().st_size for file in feature_files(path)]
 
 
-def _require_tokens(track: vit1dx.store.reader.Track, expected: Tokens) -> None:
-    np.testing.assert_array_equal(track.sequence_tokens(5), expected.sequence_tokens[1])
+def _require_tokens(track: vit1dx.Track, expected: Tokens) -> None:
+    np.testing.assert_array_equal(
+        track.read("sequence_tokens", layer=5), expected.sequence_tokens[1]
+    )
 
 
 def test_shards_are_filled_to_their_limit_and_read_as_one(tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_tracks_that_grow_side_by_side_keep_to_the_limit(
         assert len(features) + len(features.failures) == 30
         assert len(features.failures) > 1
         for track in features.values():
-            tokens = track.sequence_tokens(5)
+            tokens = track.read("sequence_tokens", layer=5)
             np.testing.assert_array_equal(tokens, expected[: len(tokens)])
             assert len(tokens) in (WINDOWS * 125, len(expected))
 
@@ -243,7 +245,7 @@ def test_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
             count = h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE)
             assert count - before <= folder.OPEN_SHARDS
     with pytest.raises(StoreError, match="was closed"):
-        tracks[0].time()
+        _ = tracks[0].time
 
 
 def test_overwrite_replaces_all_shards(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from vit1dx.store import track as buffer
 from vit1dx.store.format import Header
 from vit1dx.store.lock import lock_path
 from vit1dx.store.writer import FeatureWriter
-from vit1dx.tokens import Tokens, TrackTokens, join
+from vit1dx.tokens import Tokens, Track, join
 
 from ..conftest import RunCli
 
@@ -73,7 +73,7 @@ def _write(path: Path, tracks: dict[str, list[Tokens]], header: Header) -> None:
                 }
 
 
-def _require_equal(group: Any, expected: TrackTokens, dtype: str = "float32") -> None:
+def _require_equal(group: Any, expected: Track, dtype: str = "float32") -> None:
     names = ["class_token", "sequence_tokens", "mean_token", "time", "window_start"]
     for name in [*names, *(["attention"] if expected.attention is not None else [])]:
         values = getattr(expected, name)
@@ -270,7 +270,9 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
         assert features.failures == {"b.wav": "it broke", "c.wav": "it never was"}
         index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": "", "warnings": ""}
         assert features.index() == {"a/x.wav": index, "b.wav": index}
-        assert [read.class_token(2).shape for read in features.values()] == [(1, DIM)] * 2
+        assert [read.read("class_token", layer=2).shape for read in features.values()] == [
+            (1, DIM)
+        ] * 2
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer, writer.track("b.wav") as track:
         track.add(_tokens(1))
     for engine in ENGINES:
@@ -302,7 +304,7 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
             FeatureWriter(path, _header())
 
 
-def test_reader_by_track_layer_and_time(tmp_path: Path) -> None:
+def test_features_are_a_mapping_of_tracks(tmp_path: Path) -> None:
     tokens = _tokens(3, "full")
     header = _header("full")
     _write(tmp_path / "f.h5", {"a/b/x.wav": [tokens], "a/y.mp3": [_tokens(1, "full")]}, header)
@@ -315,16 +317,6 @@ def test_reader_by_track_layer_and_time(tmp_path: Path) -> None:
         assert features.config["mel"]["hop_length"] == 512
         track = features["a/b/x.wav"]
         assert (track.duration, track.attributes["sample_rate"]) == (1.5, 44100)
-        np.testing.assert_array_equal(track.sequence_tokens(5), tokens.sequence_tokens[1])
-        np.testing.assert_array_equal(track.class_token(2), tokens.class_token[0])
-        assert tokens.attention is not None
-        np.testing.assert_array_equal(track.attention(5), tokens.attention[1])
-        time = track.time(1.0, 2.0)
-        assert (time[0], time[-1]) == (1.024, 1.984)
-        part = track.sequence_tokens(2, 1.0, 2.0)
-        np.testing.assert_array_equal(part, tokens.sequence_tokens[0, 32:63])
-        with pytest.raises(StoreError, match=r"no layer 3; layers \[2, 5\]"):
-            track.sequence_tokens(3)
         with pytest.raises(KeyError):
             features["nothing.wav"]
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, one_line
-from ..store.track import Parts, TrackBuffer, TrackEnd
+from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
 
 #: Seconds between two signs of life while a file is hashed.
@@ -119,7 +119,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     path = Path(job["path"])
     digest = file_sha256(path, _seldom(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
-    track = TrackBuffer(sink, dtype)
+    track = TokenBuffer(sink, dtype)
     extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
@@ -140,7 +140,7 @@ def _seldom(call: Callable[[], None]) -> Callable[[], None]:
 
 
 class _ChannelSink:
-    """Sends a track's arrays on; a `TrackSink`."""
+    """Sends a track's arrays on; a `Sink`."""
 
     def __init__(self, channel: Channel, path: str) -> None:
         self._channel, self._path = channel, path
@@ -158,11 +158,11 @@ class _ChannelSink:
         names, arrays = _flat(parts)
         self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
 
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
+    def finish(self, parts: Parts, totals: Totals) -> None:
         names, arrays = _flat(parts)
-        words = {"checksums": end.checksums, "attributes": end.attributes}
+        words = {"checksums": totals.checksums, "attributes": totals.attributes}
         message = {"event": "done", "names": names, **words}
-        self._channel.send(message, [end.mean_token, *arrays])
+        self._channel.send(message, [totals.mean_token, *arrays])
 
 
 def _flat(parts: Parts) -> tuple[list[str], list[Array]]:

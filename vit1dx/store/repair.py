@@ -17,7 +17,7 @@ from .index import Row
 from .lock import OutputLock
 from .place import beside
 from .reader import FeatureFile
-from .track import HELD_BYTES, TrackEnd
+from .track import HELD_BYTES, Totals
 from .verify import Report, check_all, combined
 from .writer import FeatureWriter, create, move_into_place
 
@@ -98,7 +98,7 @@ def _copy(group: h5py.Group, writer: FeatureWriter, track_id: str) -> None:
         if piece < pieces - 1:
             track.append(parts)
         else:
-            track.finish(parts, TrackEnd(group["mean_token"][:], sums, attributes))
+            track.finish(parts, Totals(group["mean_token"][:], sums, attributes))
 
 
 def _piece(data: h5py.Dataset, piece: int, pieces: int) -> Array:

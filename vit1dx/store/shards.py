@@ -293,7 +293,7 @@ def open_features(path: str | os.PathLike[str]) -> Features:
     --------
     >>> with vit1dx.open("feats.h5") as features:  # doctest: +SKIP
     ...     for track in features.values():
-    ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
+    ...         tokens = track.read("sequence_tokens", layer=8, start=10.0, stop=20.0)
     """
     return FeatureFolder(path) if os.path.isdir(path) else FeatureFile(path)
 

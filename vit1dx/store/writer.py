@@ -25,7 +25,7 @@ from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Header, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
 from .place import beside, require_writable, resolved
-from .track import TrackBuffer, TrackWriter
+from .track import TokenBuffer, TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
@@ -161,9 +161,9 @@ class FeatureWriter(Output):
         self._dtype: str = asked["dtype"]
 
     @contextmanager
-    def track(self, track_id: str) -> Iterator[TrackBuffer]:
+    def track(self, track_id: str) -> Iterator[TokenBuffer]:
         """A track to write; nothing of it stays if an exception comes through."""
-        buffer = TrackBuffer(self.begin(track_id), self._dtype)
+        buffer = TokenBuffer(self.begin(track_id), self._dtype)
         yield buffer
         buffer.finish()
 
