@@ -186,9 +186,9 @@ def test_float16_is_stored_and_warned_of(cli: RunCli, songs: Path, tmp_path: Pat
     assert "float16" in result.stderr
     cli("extract", songs, "-o", "g.h5", "--layers", "4")
     half, whole = (vit1dx.open(tmp_path / name)["a/x.wav"] for name in ("f.h5", "g.h5"))
-    assert half.sequence_tokens(4).dtype == np.float16
-    rounded = whole.sequence_tokens(4).astype(np.float16)
-    np.testing.assert_array_equal(half.sequence_tokens(4), rounded)
+    assert half.sequence_tokens.dtype == np.float16
+    rounded = whole.sequence_tokens.astype(np.float16)
+    np.testing.assert_array_equal(half.sequence_tokens, rounded)
 
 
 def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LockedError, StoreError
+from .format import storable
 from .place import beside, resolved
 
 
@@ -85,7 +85,9 @@ class OutputLock:
         return same_machine or locks_reach_other_hosts(self.path)
 
     def _lock(self) -> bool:
-        """Whether the kernel's lock was had; False where the file system has none."""
+        """Take the kernel's lock; False where the file system has none."""
+        import fcntl  # only here: readers import this module where there is no fcntl (Windows)
+
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,9 +103,11 @@ class OutputLock:
             return False
 
     def _refusal(self, holder: dict[str, Any], hint: str = "") -> LockedError:
-        who = "process {} on {}".format(holder.get("pid", "?"), holder.get("host", "?"))
+        pid, host = (storable(str(holder.get(key, "?"))) for key in ("pid", "host"))
         hint = "" if _is_here(holder) else hint
-        return LockedError(f"{self._output} is being written by another run, {who}{hint}")
+        return LockedError(
+            f"{self._output} is being written by another run, process {pid} on {host}{hint}"
+        )
 
     def close(self) -> None:
         """Give the output free."""
@@ -131,7 +135,7 @@ def _myself() -> dict[str, Any]:
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         values = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -147,12 +151,12 @@ def _has_died_here(holder: dict[str, Any]) -> bool:
 
 def _is_alive(holder: dict[str, Any]) -> bool:
     """Whether a process of this host still runs, and its number is not another's by now."""
-    pid = int(holder.get("pid", 0))
-    if pid <= 0 or holder.get("boot") != _boot():
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or pid <= 0 or holder.get("boot") != _boot():
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
