@@ -222,7 +222,7 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "f.h5", "--weights", "w.pt"], 2, ".onnx or .safetensors"),
         ([".", "-o", "f.h5", "--files-from", "none.txt"], 2, "none.txt: No such file"),
         ([".", "-o", "no/f.h5"], 5, "no folder no"),
-        ([".", "-o", "."], 2, "holds other things than shards"),
+        ([".", "-o", "."], 2, "holds files other than shards"),
         (["empty", "-o", "f.h5"], 3, "no audio files found"),
         (["empty/*.wav", "-o", "f.h5"], 2, "empty/*.wav: no such file, and no match"),
         (["a", "Song [id].wav", "-o", "f.h5"], 2, "Song [id].wav: no such file"),

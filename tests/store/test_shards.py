@@ -429,7 +429,7 @@ class TestCommands:
         assert result.returncode == 1
         report = json.loads(result.stdout)
         problems = [(problem["id"], problem["problem"]) for problem in report["problems"]]
-        assert (track_id, "time is not what its checksum says") in problems
+        assert (track_id, "time does not match its checksum") in problems
         assert any(text.startswith(f"{last.name}: was cut, from") for _, text in problems)
         assert cli("repair", "f").returncode == 1
         result = cli("verify", "f")
@@ -449,7 +449,7 @@ class TestCommands:
             assert result.returncode == 1
             assert "f: 00000.h5: " in result.stdout
             assert f"f: {60 - lost} of {60 - lost} tracks" in result.stdout
-        assert "without it in the folder, 'extract' does again" in result.stdout
+        assert "move it away, and 'extract' computes what is missing" in result.stdout
         first.unlink()
         assert self._run(cli)["done"] == lost
 
@@ -471,10 +471,10 @@ class TestCommands:
         (tmp_path / "other" / "notes.txt").touch()
         before = {path: path.read_bytes() for path in feature_files(done)}
         for output, said in (
-            (["one.h5/"], "one.h5 was made as one file and cannot be gone on with as a folder"),
+            (["one.h5/"], "one.h5 is a file, not a folder of shards"),
             (["f/00001.h5"], "f/00001.h5 is a shard of a folder; give the folder, f/"),
             (["f/00001.h5", "--overwrite"], "f/00001.h5 is a shard"),
-            (["other"], "other holds other things than shards of features, such as notes.txt"),
+            (["other"], "other holds files other than shards, such as notes.txt"),
             (["f", "--layers", "2"], "request.layers [1] there, [2] asked for"),
             (["one.h5", "--shard-size", "1MB"], "--shard-size 1MB with one file, one.h5"),
             (["f", "--shard-size", "1"], "size '1'; give a number with a unit"),

@@ -213,7 +213,7 @@ def test_what_was_finished_is_kept_when_a_run_ends_early(tmp_path: Path) -> None
         assert list(features) == ["x.wav"]
 
 
-def test_an_output_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
+def test_an_output_that_exists_is_extended(tmp_path: Path) -> None:
     _write(tmp_path / "f.h5", {"x.wav": [_tokens(1)]}, _header())
     _write(tmp_path / "f.h5", {"a/y.wav": [_tokens(2)]}, _header())
     with vit1dx.open(tmp_path / "f.h5") as features:

@@ -44,7 +44,7 @@ _CRC = struct.Struct("<I")
 
 
 class Disk:
-    """What is asked of the file system; tests put one in its place that remembers."""
+    """The calls to the file system that a commit makes; tests replace it."""
 
     def write(self, file: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of it, or raise OSError."""
@@ -131,7 +131,7 @@ def read_journal(path: Path) -> Journal | None:
 
 
 def recover(path: Path, disk: Disk | None = None) -> None:
-    """Bring a file to its last commit; for the one process that may write it."""
+    """Bring a file to its last commit; only the process that holds its lock may."""
     disk = disk or Disk()
     journal = read_journal(path)
     if journal is not None:
@@ -144,7 +144,7 @@ def recover(path: Path, disk: Disk | None = None) -> None:
 
 
 def apply(disk: Disk, file: int, journal: Journal) -> None:
-    """Make a journal's changes, lastingly; doing so again does no harm."""
+    """Make a journal's changes, and sync; doing so again changes nothing."""
     for offset, page in sorted(journal.pages.items()):
         disk.write(file, page, offset)
     if os.fstat(file).st_size != journal.end:
@@ -153,7 +153,7 @@ def apply(disk: Disk, file: int, journal: Journal) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in a folder last: files made, renamed or removed in it."""
+    """Sync a folder: the names of files made, renamed or removed in it."""
     folder = os.open(path, os.O_RDONLY)
     with suppress(OSError):  # some network file systems do not know how
         os.fsync(folder)
@@ -240,7 +240,7 @@ class JournaledFile:
         return bytes(data[: _read_at(self._file, memoryview(data), 0)])
 
     def _stored_end(self) -> int:
-        """The end by the superblock; what lies behind was appended and never committed."""
+        """The end by the superblock; what is behind it was appended and never committed."""
         size = os.fstat(self._file).st_size
         if not self.has_commits:
             return size
@@ -339,7 +339,7 @@ class JournaledFile:
         return size
 
     def flush(self) -> None:
-        """Nothing: `commit` it is that makes writes last."""
+        """Do nothing: `commit` makes writes last."""
 
     # What the writer of a feature file calls.
 
@@ -374,7 +374,7 @@ class JournaledFile:
 
     def _require_in_place(self) -> None:
         if not self._is_in_place():
-            raise OSError("it was removed, or another file put in its place, while it was written")
+            raise OSError("it was removed or replaced while it was written")
 
     def _is_in_place(self) -> bool:
         try:
@@ -395,11 +395,11 @@ class JournaledFile:
         self._disk.sync(self._journal)
 
     def abandon(self) -> None:
-        """Let nothing reach the disk any more: the file stays at its last commit."""
+        """Write nothing from now on: the file stays at its last commit."""
         self._abandoned = True
 
     def close(self) -> None:
-        """Close the file, and remove a journal that is of no more use; once more is no harm."""
+        """Close the file, and remove its journal if all was applied; closing twice is allowed."""
         if self._journal >= 0:
             os.close(self._journal)
             if self.error is None:

@@ -29,9 +29,9 @@ _T = TypeVar("_T")
 class CommittedFile:
     """An HDF5 file, open for reading, whatever a run does to it meanwhile.
 
-    HDF5 keeps what it read of a file's structure, and is lost where a commit changes that. So the
-    file is looked at before and after each access, and opened again if it was written. It has its
-    own driver, because HDF5 would share what it keeps with whoever else has the file open.
+    HDF5 caches what it read of a file's structure, which a commit changes. So the file is looked at
+    before and after each access, and opened again if it was written. It has its own driver, because
+    HDF5 would share its cache with others that have the file open.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class CommittedFile:
                     if not attempts.another(self._raw):
                         raise StoreError(
                             f"{self.path} is written faster than it can be read; wait for the "
-                            "run's end"
+                            "end of the run"
                         )
                 self._drop()
                 time.sleep(PAUSE)
@@ -118,7 +118,7 @@ class CommittedFile:
             raise StoreError(f"{self.path} cannot be read: {self._raw.error.strerror}")
 
     def close(self) -> None:
-        """Close; doing so again does no harm."""
+        """Close; closing twice is allowed."""
         with self._guard:
             self._closed = True
             self._drop()

@@ -23,7 +23,7 @@ def lock_path(output: Path) -> Path:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a run seems to write a feature file, or the folder that it is a shard of."""
+    """Whether there is a lock on a feature file, or on the folder that it is a shard of."""
     return lock_path(file).exists() or lock_path(file.parent).exists()
 
 
@@ -32,7 +32,7 @@ class OutputLock:
 
     The kernel's lock on the file (flock) ends with its process. It decides on one machine, by
     whatever names that goes (containers), and between machines where the file system passes it on.
-    Otherwise the words in the file decide: process, host, and which start of which machine.
+    Otherwise the content of the file decides: process, host, and which start of which machine.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class OutputLock:
         )
 
     def close(self) -> None:
-        """Give the output free."""
+        """Release the lock, and remove its file."""
         if self._in_place():
             self.path.unlink(missing_ok=True)
         self._release()
@@ -189,7 +189,7 @@ SHARED_LOCKS = {
 
 
 def locks_reach_other_hosts(path: Path, table: Path = Path("/proc/self/mountinfo")) -> bool:
-    """Whether a lock on a file keeps processes of other hosts off too, by the file system's word.
+    """Whether the file system has a lock on a file keep off processes of other hosts too.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ..model.request import parse_bytes
 def resolved(path: Path) -> Path:
     """The path itself, or where it is a symbolic link, what that leads to, there or not.
 
-    Links above it do not matter: what lies beside a file is the same by either name.
+    Links above it do not matter: the files beside it are the same by either name.
     """
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
@@ -47,7 +47,7 @@ def shard_limit(output: str, size: str | None) -> int | None:
         return parse_bytes(size or SHARD_SIZE)
     if Path(output).suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"-o {output}: what is written is HDF5; give a name that ends in "
+            f"-o {output}: the output is HDF5; give a name that ends in "
             f"{' or '.join(SUFFIXES)}, or in '/' for a folder"
         )
     if size is not None:
@@ -86,7 +86,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Have a folder for shards at `path`.
+    """Make a folder for shards at `path`, unless it exists.
 
     Raises
     ------
@@ -97,8 +97,7 @@ def require_folder(path: Path) -> None:
     """
     if path.is_file():
         raise UsageError(
-            f"{path} was made as one file and cannot be gone on with as a folder; leave out the "
-            "'/', or give another -o"
+            f"{path} is a file, not a folder of shards; leave out the '/', or give another -o"
         )
     if not path.is_dir():
         _require_home(path)
@@ -109,8 +108,8 @@ def require_folder(path: Path) -> None:
     foreign = sorted(name for name in os.listdir(path) if not _is_ours(name))
     if foreign:
         raise UsageError(
-            f"{path} holds other things than shards of features, such as {foreign[0]}; give a "
-            "folder for features alone"
+            f"{path} holds files other than shards, such as {foreign[0]}; give a folder for "
+            "features alone"
         )
     for file in (shard_path(path, 0), *feature_files(path)):
         require_writable(file)

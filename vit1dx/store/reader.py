@@ -73,7 +73,7 @@ class Features(Mapping[str, StoredTrack]):
     """Features, open for reading: a mapping from track ids to tracks, and a context manager.
 
     They stay readable while a run adds to them. They can be pickled, with their tracks, and are
-    opened again by their path where they are unpickled: in the workers of a data loader, say.
+    opened again by their path where they are unpickled, as in the workers of a data loader.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Features(Mapping[str, StoredTrack]):
     layers : tuple of int
         The layers kept.
     attributes : dict
-        What the root says of how they were made: weights, backend, versions.
+        How they were made, from the root of the file: weights, backend, versions.
     config : dict
         Front end, model, windows, and what was asked for.
     """
@@ -118,7 +118,7 @@ class Features(Mapping[str, StoredTrack]):
 
     @abstractmethod
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
-        """The file each of some tracks was read from, as the track says."""
+        """The audio file that each of some tracks was read from."""
 
     def __getitem__(self, track_id: str) -> StoredTrack:
         return StoredTrack(track_id, self)
@@ -228,7 +228,7 @@ class FeatureFile(Features):
             return self._committed.read(lambda file: take(file[name]))
         except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise StoreError(
-                f"/{name} of {self.path} cannot be read ({error}); 'vit1dx repair' makes it anew"
+                f"/{name} of {self.path} cannot be read ({error}); 'vit1dx repair' rebuilds it"
             ) from None
 
     @property

@@ -23,7 +23,7 @@ from .writer import FeatureWriter, create, move_into_place
 
 
 def repair(path: str | os.PathLike[str]) -> Report:
-    """Keep what is sound of features, and drop the rest; says what was wrong.
+    """Keep what is sound of features, and drop the rest; report what was wrong.
 
     What later shards of a folder override is dropped too. A file with the sound tracks is written
     beside each, and takes its place at once.
@@ -46,7 +46,7 @@ def repair(path: str | os.PathLike[str]) -> Report:
                 _mend(report)
         except OSError as error:
             raise StoreError(
-                f"{path} was not repaired to its end, and nothing sound is lost: {error}"
+                f"{path} was not fully repaired, and nothing sound is lost: {error}"
             ) from None
     return combined(path, reports)
 
@@ -56,8 +56,8 @@ def _mend(report: Report) -> None:
         finished = report.finished and not report.problems
         _rewrite(report.path, report.sound, report.failures, finished)
     else:
-        words = "is as it was; without it in the folder, 'extract' does again what is missing"
-        report.problems.append(("", words))
+        text = "is left as it was; move it away, and 'extract' computes what is missing"
+        report.problems.append(("", text))
 
 
 def _rewrite(
@@ -65,7 +65,7 @@ def _rewrite(
 ) -> None:
     """Write a file with these tracks and failures beside a feature file, and put it in its place.
 
-    For whoever holds the output's lock. What the tracks hold is copied a piece at a time.
+    The caller holds the output's lock. What the tracks hold is copied a piece at a time.
     """
     new = beside(path, ".new")
     try:

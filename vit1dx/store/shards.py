@@ -69,13 +69,13 @@ class Shard(FeatureWriter):
 
 
 class FolderWriter(Output):
-    """A folder of shards being written, or gone on with.
+    """A folder of shards being written, new or extended.
 
     Parameters
     ----------
     folder : Path
     header : Header
-        Of the shards to be made; one that is there goes on as it was made.
+        Of the shards to be made; one that exists keeps its own.
     limit : int
         Most bytes of a shard, but for one with a single track that is larger.
     overwrite : bool
@@ -84,7 +84,7 @@ class FolderWriter(Output):
     Raises
     ------
     StoreError
-        If no shard can be made, or the last one cannot be gone on with.
+        If no shard can be made, or the last one cannot be extended.
     """
 
     def __init__(self, folder: Path, header: Header, limit: int, overwrite: bool = False) -> None:
@@ -92,7 +92,7 @@ class FolderWriter(Output):
         shards = feature_files(folder)
         if overwrite:
             _remove(shards)
-        number = 0 if overwrite or not shards else _number_to_go_on_with(shards[-1])
+        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
         self._current = Shard(shard_path(folder, number), header)
         self._open = [self._current]
 
@@ -137,7 +137,7 @@ class FolderWriter(Output):
             self._open.pop().abandon()
 
     def _make_room(self, size: int) -> None:
-        """Go on to the next shard if this one has no room for so many bytes."""
+        """Begin the next shard if this one has no room for so many bytes."""
         if self._current.has_room(size, self.limit):
             return
         number = shard_number(self._current.path) + 1
@@ -145,12 +145,13 @@ class FolderWriter(Output):
             self._current = Shard(shard_path(self.path, number), self._header)
         except StoreError as error:
             raise WriteError(
-                f"{error}; what was finished is kept, and the same command goes on from there"
+                f"{error}; what was finished is kept, and the same command continues where it "
+                "stopped"
             ) from None
         self._open.append(self._current)
 
 
-def _number_to_go_on_with(last: Path) -> int:
+def _number_to_continue(last: Path) -> int:
     """That of the last shard, or where it cannot be extended, of the next."""
     return shard_number(last) + bool(why_not_extended(last))
 

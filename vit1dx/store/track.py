@@ -40,7 +40,7 @@ class Totals:
     checksums : dict of lists of int
         CRC-32 of each array's bytes; one a layer where the first axis is the layer.
     attributes : dict
-        What to say of the track.
+        Of the track's group.
     """
 
     mean_token: Array
@@ -73,7 +73,7 @@ class TokenBuffer:
     Attributes
     ----------
     attributes : dict
-        What to say of the track, to be filled in before `finish`.
+        Of the track's group; set before `finish`.
     """
 
     def __init__(self, sink: Sink, dtype: str) -> None:
@@ -134,7 +134,7 @@ class TokenBuffer:
 
 
 def checksums(array: Array, before: list[int] | None = None) -> list[int]:
-    """CRC-32 of an array's bytes, a layer each unless it has one axis; going on from `before`."""
+    """CRC-32 of an array's bytes, one a layer unless it has one axis; continues from `before`."""
     rows = [array] if array.ndim == 1 else list(array)
     starts = before or [0] * len(rows)
     return [

@@ -103,7 +103,7 @@ def check_file(
         found -= tracks_later
         report.tracks = len(found)
         report.problems += [
-            (key, "is in the index, but not there")
+            (key, "is in the index, but missing")
             for key in sorted(set(index) - found - tracks_later)
         ]
         layers = list(features.layers)
@@ -112,7 +112,7 @@ def check_file(
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
-            if track_id not in index:  # which 'repair' makes anew
+            if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
             report.problems += [(track_id, problem) for problem in problems]
         features.committed.require_read()
@@ -141,7 +141,7 @@ def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
 
 
 def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
-    """What of a group can be read; the index says what else there should be."""
+    """What of a group can be read; the index lists what else there should be."""
     with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
         for name in list(group):
             with suppress(Exception):
@@ -215,7 +215,7 @@ def _array_problems(name: str, data: h5py.Dataset) -> Iterator[str]:
     if "crc32" not in data.attrs:
         yield f"{name} has no checksum"
     elif np.ravel(data.attrs["crc32"]).tolist() != [number for (number,) in sums]:
-        yield f"{name} is not what its checksum says"
+        yield f"{name} does not match its checksum"
     if not finite:
         yield f"{name} holds values that are not finite"
     if not whole_rows:

@@ -40,7 +40,7 @@ class Output(ABC):
     ----------
     path : Path
     finished : bool
-        Whether the run came to its end, as the output will say once it is closed.
+        Whether the run came to its end, as is recorded when the output is closed.
     limit : float
         Bytes that a track may have before it outgrows a file of the output.
     """
@@ -98,18 +98,18 @@ class Output(ABC):
             self.abandon()
         else:
             self.finished = False
-            with suppress(WriteError):  # what went wrong first says more
+            with suppress(WriteError):  # the first error matters more
                 self.close()
 
 
 class FeatureWriter(Output):
-    """A feature file being written, or gone on with; a context manager.
+    """A feature file being written, new or extended; a context manager.
 
     Parameters
     ----------
     path : path
     header : Header, optional
-        Of the file to be made; one that is there goes on as it was made.
+        Of the file to be made; one that exists keeps its own.
     overwrite : bool
         Replace a file that is there.
 
@@ -121,7 +121,7 @@ class FeatureWriter(Output):
     Raises
     ------
     StoreError
-        If the file cannot be made, or one that is there cannot be gone on with.
+        If the file cannot be made, or one that exists cannot be extended.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class FeatureWriter(Output):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn what goes wrong when a disk is full, or gone, into a `WriteError`."""
+        """Turn errors of a full or missing disk into a `WriteError`."""
         try:
             yield
         except Exception as error:
@@ -221,10 +221,10 @@ class FeatureWriter(Output):
             raise self._write_error(self._raw.error)
 
     def _write_error(self, error: Exception) -> WriteError:
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return WriteError(
-            f"{self.path} cannot be written: {words}; what was finished is kept, and the same "
-            "command goes on from there"
+            f"{self.path} cannot be written: {reason}; what was finished is kept, and the same "
+            "command continues where it stopped"
         )
 
     def link(self, track_id: str, group: h5py.Group, attributes: Mapping[str, Any]) -> None:
@@ -264,13 +264,13 @@ class FeatureWriter(Output):
         self._raw.close()
 
     def require_place(self, track_id: str) -> None:
-        """See `Output`: a track is a group; nothing else may lie in it, nor may it mean another."""
+        """See `Output`: a track is a group with no other track in it, and its id is unambiguous."""
         parts = track_id.split("/")
         if not all(part and part not in (".", "..") for part in parts) or "\0" in track_id:
             raise AudioError(f"{track_id!r} cannot name a track")
         for count in range(1, len(parts)):
             if "/".join(parts[:count]) in self.index:
-                raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
+                raise AudioError(f"would be inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
 
