@@ -18,9 +18,9 @@ import pytest
 import vit1dx
 from vit1dx.errors import StoreError, TrackError
 from vit1dx.store import committed
-from vit1dx.store.commit import Journal, journal_path
+from vit1dx.store.commit import Journal, JournaledFile, journal_path
 from vit1dx.store.lock import lock_path
-from vit1dx.store.reader import Features
+from vit1dx.store.reader import Features, StoredTrack
 from vit1dx.store.shards import FolderWriter
 from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
@@ -47,7 +47,7 @@ with writer:
 """
 
 
-def _require(track: vit1dx.Track) -> None:
+def _require(track: StoredTrack) -> None:
     """A track is one that the writer wrote, whole."""
     seed = int(track.attributes["size"])
     assert track.id in (f"{seed}.wav", "0.wav")
@@ -134,7 +134,7 @@ def test_a_file_that_was_replaced_is_read_on_as_it_was(tmp_path: Path, replaced_
     assert features["x.wav"].time.shape == (125,)
 
 
-def _mean(track: vit1dx.Track) -> float:
+def _mean(track: StoredTrack) -> float:
     return float(track.read("mean_token", layer=5).sum())
 
 
@@ -244,11 +244,11 @@ def test_a_reader_waits_while_a_run_changes_the_file(
     path.write_bytes(torn)
     for name, seconds in (("STEP", 0.0), ("PAUSE", 0.0), ("PATIENCE", 0.5)):
         monkeypatch.setattr(committed, name, 60.0 if outcome == "sound" and seconds else seconds)
-    opened, changes = committed.JournaledFile, 0
+    changes = 0
 
     def changing(*arguments: Any, **options: Any) -> Any:
         nonlocal changes
-        raw = opened(*arguments, **options)
+        raw = JournaledFile(*arguments, **options)
         changes += 1
         if outcome != "damaged" and (outcome == "without end" or changes < 40):
             os.utime(path, ns=(0, changes))

@@ -142,6 +142,17 @@ def test_root_says_how_the_file_was_made(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("weights", "asked", "found"),
+    [("fp32", None, "fp32"), ("fp32", "int8", "int8"), ("int8", None, "int8")],
+)
+def test_root_says_what_the_model_computed_in(weights: str, asked: str | None, found: str) -> None:
+    header = _header()
+    header = replace(header, weights=replace(header.weights, precision=weights), precision=asked)
+    assert header.attributes()["precision"] == found
+    assert header.weights.precision == weights
+
+
 @pytest.mark.parametrize("attention", ["none", "class", "full"])
 def test_long_tracks_grow_on_disk_and_read_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attention: str

@@ -43,7 +43,7 @@ class StoredTrack(Track):
 
     def __init__(self, track_id: str, features: Features) -> None:
         self.id, self._features = track_id, features
-        self.layers, self.attributes = features.read(
+        self.layers, self.attributes = features.visit(
             track_id,
             lambda group: (tuple(int(layer) for layer in group["layer"]), plain(group.attrs)),
         )
@@ -57,13 +57,13 @@ class StoredTrack(Track):
     @property
     def group(self) -> h5py.Group:
         """The track as h5py has it: until a run writes the file, and something else is read."""
-        return self._features.read(self.id, lambda group: group)
+        return self._features.visit(self.id, lambda group: group)
 
     def _part(self, name: str, select: Select) -> Array | None:
         def take(group: h5py.Group) -> Array | None:
             return group[name][select(group)] if name in group else None
 
-        return self._features.read(self.id, take)
+        return self._features.visit(self.id, take)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r}, layers={self.layers})"
@@ -101,7 +101,7 @@ class Features(Mapping[str, StoredTrack]):
         return {key: str(row["reason"]) for key, row in self.failed().items()}
 
     @abstractmethod
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """What `take` gives of a track's group, all of it at one commit.
 
         Raises
@@ -236,7 +236,7 @@ class FeatureFile(Features):
         """Whether its tables can take more rows."""
         return all(self._table(name, _can_grow) for name in ("index", "failures"))
 
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
 
         def taken(file: h5py.File) -> tuple[bool, Any]:

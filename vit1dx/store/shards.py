@@ -252,14 +252,14 @@ class FeatureFolder(Features):
             self._open.pop(next(iter(self._open))).close()
         return shard
 
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
         with self._guard:
             if not self.has(track_id):
                 raise TrackError(
                     f"no track {track_id!r} in {self.path}; iterating gives those it has"
                 )
-            return self._shard(self._tables[0][track_id][0]).read(track_id, take)
+            return self._shard(self._tables[0][track_id][0]).visit(track_id, take)
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
