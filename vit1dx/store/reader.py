@@ -56,7 +56,7 @@ class StoredTrack(Track):
 
     @property
     def group(self) -> h5py.Group:
-        """The track as h5py has it: until a run writes the file, and something else is read."""
+        """The track as h5py has it; valid until the file is written and something else is read."""
         return self._features.visit(self.id, lambda group: group)
 
     def _part(self, name: str, select: Select) -> Array | None:
