@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ EXAMPLES = [
     pytest.param(test, id=test.name)
     for name in sorted(set(vit1dx.__all__) - {"__version__"})
     for test in doctest.DocTestFinder(exclude_empty=True).find(
-        getattr(vit1dx, name), f"vit1dx.{name}", globs={"vit1dx": vit1dx}
+        kind := getattr(vit1dx, name),
+        f"vit1dx.{name}",
+        globs={**vars(sys.modules[kind.__module__]), "vit1dx": vit1dx},
     )
     if test.examples
 ]

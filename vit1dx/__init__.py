@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     )
     from .extractor import Extractor
     from .run.extract import extract
-    from .store.reader import Features, Track
+    from .store.reader import Features
     from .store.shards import open_features as open
+    from .tokens import Track
 
 __all__ = [
     "AudioError",
@@ -60,7 +61,7 @@ __all__ = [
 _HOMES = {
     "Extractor": ("extractor", "Extractor"),
     "Features": ("store.reader", "Features"),
-    "Track": ("store.reader", "Track"),
+    "Track": ("tokens", "Track"),
     "extract": ("run.extract", "extract"),
     "open": ("store.shards", "open_features"),
 }

@@ -25,7 +25,7 @@ from .model.backend import Backend, find_weights, load_backend
 from .model.request import Attention, BackendName, Device, Precision, Request, parse_layers
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
-from .tokens import Tokens, TrackTokens, join
+from .tokens import MemoryTrack, Tokens, Track, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -144,7 +144,7 @@ class Extractor:
 
     def __call__(
         self, audio: Array | str | os.PathLike[str], sample_rate: int | None = None
-    ) -> TrackTokens:
+    ) -> Track:
         """Extract a whole track into memory.
 
         Parameters
@@ -155,11 +155,9 @@ class Extractor:
 
         Returns
         -------
-        TrackTokens
-            ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
-            ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
-            and ``attention`` if it was asked for. What looked wrong with the audio is in its
-            ``warnings``, and warned of as `UserWarning`.
+        Track
+            In memory. What looked wrong with the audio is in its `warnings`, and warned of as
+            `UserWarning`.
 
         Raises
         ------
@@ -175,7 +173,7 @@ class Extractor:
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
 
-    def _of_file(self, path: Path) -> tuple[TrackTokens, list[AudioWarning]]:
+    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
@@ -229,7 +227,7 @@ class Extractor:
         )
 
 
-def _warned(track: TrackTokens, found: Sequence[AudioWarning], name: str = "") -> TrackTokens:
+def _warned(track: MemoryTrack, found: Sequence[AudioWarning], name: str = "") -> MemoryTrack:
     """A track with what looked wrong, of which the caller is warned."""
     for warning in found:
         warnings.warn(name + warning.text, UserWarning, stacklevel=3)

@@ -67,7 +67,7 @@ def repair(path: Features, as_json: AsJson = False) -> None:
 
     Also frees the space of tracks that were replaced. Exit code 1 if something was dropped.
     """
-    from ..store.verify import repair as repair_features
+    from ..store.repair import repair as repair_features
     from .printing import print_json, print_report
 
     report = repair_features(path)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import AudioError, AudioWarning
 from ..store.format import parse_warnings
-from ..store.place import Output
-from ..store.track import Parts, TrackEnd, TrackWriter, size_of
+from ..store.track import Parts, Totals, TrackWriter, size_of
+from ..store.writer import Output
 from .estimate import TRACK_BYTES, format_bytes, most_seconds
 from .pool import Event, Job, Pool
 from .progress import Progress
@@ -129,9 +129,9 @@ class _Run:
             self._append(source, parts_of(message["names"], event.arrays), message["seconds"])
         elif event.kind == "done":
             mean, *arrays = event.arrays
-            end = TrackEnd(mean, message["checksums"], message["attributes"])
-            self._finish(source, parts_of(message["names"], arrays), end)
-            self._done(source, end.attributes)
+            totals = Totals(mean, message["checksums"], message["attributes"])
+            self._finish(source, parts_of(message["names"], arrays), totals)
+            self._done(source, totals.attributes)
         else:
             self._growing.pop(source.id, None)
             self._failed(source, message["reason"])
@@ -144,10 +144,10 @@ class _Run:
             track = self._growing[source.id] = self._begin(source, size)
         track.append(parts)
 
-    def _finish(self, source: Source, parts: Parts, end: TrackEnd) -> None:
+    def _finish(self, source: Source, parts: Parts, totals: Totals) -> None:
         track = self._growing.pop(source.id, None)
         track = track or self._begin(source, size_of(parts) + TRACK_BYTES)
-        track.finish(parts, end)
+        track.finish(parts, totals)
 
     def _begin(self, source: Source, size: int) -> TrackWriter:
         """A place for a track, sought only when its size is known."""

@@ -14,12 +14,12 @@ from ..extractor import Extractor
 from ..model.request import require_choice
 from ..parallel import usable_cores
 from ..store.commit import recover
+from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
-from ..store.kind import require_extendable, require_no_shard, require_replaceable
 from ..store.lock import OutputLock
-from ..store.place import Output, feature_files, require_folder, require_writable
+from ..store.place import feature_files, require_folder, require_writable
 from ..store.shards import FolderWriter
-from ..store.writer import FeatureWriter
+from ..store.writer import FeatureWriter, Output
 from .estimate import (
     Durations,
     estimate_seconds,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, reason_of
 from ..store.format import warning_texts
-from ..store.track import Parts, TrackBuffer, TrackEnd
+from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     path = Path(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
-    track = TrackBuffer(sink, dtype)
+    track = TokenBuffer(sink, dtype)
     extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
@@ -131,7 +131,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
 def extract_file(
     extractor: Extractor,
     path: Path,
-    track: TrackBuffer,
+    track: TokenBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> None:
     """Extract one file, all but the last step.
@@ -140,7 +140,7 @@ def extract_file(
     ----------
     extractor : Extractor
     path : Path
-    track : TrackBuffer
+    track : TokenBuffer
         To be finished by the caller; its attributes will be what is known of the file.
     progress : callable
         Called now and then with the seconds of audio done since the last call.
@@ -191,7 +191,7 @@ def _throttled(call: Callable[[], None]) -> Callable[[], None]:
 
 
 class _ChannelSink:
-    """Sends a track's arrays on; a `TrackSink`."""
+    """Sends a track's arrays on; a `Sink`."""
 
     def __init__(self, channel: Channel, path: str) -> None:
         self._channel, self._path = channel, path
@@ -209,11 +209,11 @@ class _ChannelSink:
         names, arrays = _flattened(parts)
         self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
 
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
+    def finish(self, parts: Parts, totals: Totals) -> None:
         names, arrays = _flattened(parts)
-        known = {"checksums": end.checksums, "attributes": end.attributes}
+        known = {"checksums": totals.checksums, "attributes": totals.attributes}
         message = {"event": "done", "names": names, **known}
-        self._channel.send(message, [end.mean_token, *arrays])
+        self._channel.send(message, [totals.mean_token, *arrays])
 
 
 def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
