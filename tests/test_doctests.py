@@ -15,14 +15,17 @@ import vit1dx
 
 from .synth import song
 
+
+def _examples(name: str) -> list[doctest.DocTest]:
+    found = getattr(vit1dx, name)
+    names = {**vars(sys.modules[found.__module__]), "vit1dx": vit1dx}
+    return doctest.DocTestFinder().find(found, f"vit1dx.{name}", globs=names)
+
+
 EXAMPLES = [
     pytest.param(test, id=test.name)
     for name in sorted(set(vit1dx.__all__) - {"__version__"})
-    for test in doctest.DocTestFinder(exclude_empty=True).find(
-        kind := getattr(vit1dx, name),
-        f"vit1dx.{name}",
-        globs={**vars(sys.modules[kind.__module__]), "vit1dx": vit1dx},
-    )
+    for test in _examples(name)
     if test.examples
 ]
 
