@@ -15,14 +15,15 @@ import numpy as np
 
 from benchmarks.tables import table
 from vit1dx.extractor import Extractor
+from vit1dx.model.request import Precision
 from vit1dx.run.sources import collect
 from weights.recipe.steer import scores, tokens
 
-PRECISIONS = ("fp32", "int8", "bf16")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
 PROBED = (1, 3, 6, 9, 12)
 
 
-def cosines(music: Path, precision: str) -> np.ndarray:
+def cosines(music: Path, precision: Precision) -> np.ndarray:
     """Similarity of every sequence token with fp32's, (layer, token)."""
     exact, lower = Extractor(precision="fp32"), Extractor(precision=precision)
     found = []
@@ -32,7 +33,7 @@ def cosines(music: Path, precision: str) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-def chords(corpus: Path, precision: str) -> list[float]:
+def chords(corpus: Path, precision: Precision) -> list[float]:
     """Accuracy of frame-wise chords by layer of `PROBED`, on songs not trained on."""
     found = scores(corpus, partial(tokens, layers=PROBED, precision=precision))
     return [found[f"layer {layer}"]["chords"] for layer in PROBED]

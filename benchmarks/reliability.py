@@ -154,7 +154,8 @@ def _require_readable(path: Path, whole: Path) -> int:
     with vit1dx.open(path) as features, vit1dx.open(whole) as expected:
         for track_id, track in features.items():
             np.testing.assert_array_equal(
-                track.sequence_tokens(12), expected[track_id].sequence_tokens(12)
+                track.read("sequence_tokens", layer=12),
+                expected[track_id].read("sequence_tokens", layer=12),
             )
         count = len(features)
     rows = 0

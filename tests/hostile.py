@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+import vit1dx.audio.decode
 import vit1dx.audio.probe
-import vit1dx.extractor
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.extractor import Extractor
@@ -22,7 +22,7 @@ from vit1dx.extractor import Extractor
 
 def make(**arguments: Any) -> Extractor:
     """Called in a worker, by name: also puts a decoder in place that misbehaves."""
-    setattr(vit1dx.extractor, "AudioFile", _HostileFile)  # noqa: B010
+    setattr(vit1dx.audio.decode, "AudioFile", _HostileFile)  # noqa: B010
     probe = vit1dx.audio.probe.probe_duration
 
     def hostile_probe(path: str) -> float | None:

@@ -13,6 +13,10 @@ class UsageError(Vit1dxError, ValueError):
     """An option or an argument cannot be used as given."""
 
 
+class NoFilesError(Vit1dxError):
+    """There are no audio files where they were looked for."""
+
+
 class AudioError(Vit1dxError):
     """A file, or an array of samples, holds no audio that can be used."""
 
@@ -26,7 +30,7 @@ class WeightsError(Vit1dxError):
 
 
 class TrainingError(Vit1dxError):
-    """A training run cannot go on."""
+    """A training run cannot continue."""
 
 
 class BackendError(Vit1dxError):
@@ -59,7 +63,7 @@ class SpaceError(StoreError):
     """The disk has no room for what a run is expected to write."""
 
 
-def one_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What an exception of a library says, on one line; its type, if it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -74,7 +78,6 @@ CODES: dict[str, str] = {
     "rate-change": "the sample rate changes within the file",
     "channels-change": "the number of channels changes within the file",
     "streams": "one of several audio streams was taken",
-    "second-decoder": "the first decoder failed, and the second one read the file",
     "antiphase": "the channels cancel each other in the mono mix",
     "silence": "there is nothing but silence",
     "dc": "the samples have a large constant offset",

@@ -15,19 +15,17 @@ import numpy as np
 from ._types import Array
 from .audio.checks import SignalChecks
 from .audio.decode import MAX_AMPLITUDE, AudioFile
-from .audio.files import MAX_RATE, MIN_RATE, mtime_ns, printable
+from .audio.files import MAX_RATE, MIN_RATE, printable
 from .audio.mel import LogMel
 from .audio.resample import mono_at_rate
 from .audio.windows import Windows, cut
 from .config import Config
 from .errors import AudioError, AudioWarning, TokensError, UsageError
 from .model.backend import Backend, find_weights, load_backend
-from .model.request import Request, parse_layers
+from .model.request import Attention, BackendName, Device, Precision, Request, parse_layers
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
-from .store.format import warning_texts
-from .store.track import TrackBuffer
-from .tokens import Tokens, TrackTokens, join
+from .tokens import MemoryTrack, Tokens, Track, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -65,8 +63,13 @@ class Extractor:
 
     Raises
     ------
-    Vit1dxError
-        If something asked for is not there.
+    UsageError
+        If a layer, or another option, is not one of those above.
+    WeightsError
+        If the weights cannot be read, or are others than `weights_sha256`.
+    BackendError
+        If the backend cannot run the weights; when it is first used, if its library or the device
+        is not there.
 
     Notes
     -----
@@ -76,23 +79,27 @@ class Extractor:
 
     Examples
     --------
-    >>> extractor = Extractor(layers=[4, 8])  # doctest: +SKIP
-    >>> track = extractor("song.mp3")  # doctest: +SKIP
-    >>> track.sequence_tokens.shape  # layer, time, feature  # doctest: +SKIP
-    (2, 1921, 192)
+    >>> extractor = vit1dx.Extractor([4, 8], attention="class")
+    >>> track = extractor("song.wav")  # 3 seconds
+    >>> track.sequence_tokens.shape  # layer, time, feature
+    (2, 94, 192)
+    >>> track.attention.shape  # layer, window, head, key
+    (2, 1, 3, 95)
+    >>> float(track.time[31])
+    0.992
     """
 
     def __init__(
         self,
         layers: str | int | Iterable[str | int] = "all",
-        attention: str = "none",
         *,
+        attention: Attention = "none",
         overlap: float = 0.0,
         weights: str | os.PathLike[str] | None = None,
-        backend: str = "auto",
-        device: str = "auto",
+        backend: BackendName = "auto",
+        device: Device = "auto",
         threads: int | None = None,
-        precision: str | None = None,
+        precision: Precision | None = None,
         weights_sha256: str | None = None,
     ) -> None:
         self.weights: WeightsInfo = find_weights(weights, backend, precision)
@@ -137,7 +144,7 @@ class Extractor:
 
     def __call__(
         self, audio: Array | str | os.PathLike[str], sample_rate: int | None = None
-    ) -> TrackTokens:
+    ) -> Track:
         """Extract a whole track into memory.
 
         Parameters
@@ -148,11 +155,9 @@ class Extractor:
 
         Returns
         -------
-        TrackTokens
-            ``class_token`` (layer, window, feature), ``sequence_tokens`` (layer, time, feature),
-            ``mean_token`` (layer, feature), ``time`` (time,) and ``window_start`` (window,) in s,
-            and ``attention`` if it was asked for. What looked wrong with the audio is in its
-            ``warnings``, and warned of as `UserWarning`.
+        Track
+            In memory. What looked wrong with the audio is in its `warnings`, and warned of as
+            `UserWarning`.
 
         Raises
         ------
@@ -168,7 +173,7 @@ class Extractor:
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
 
-    def _of_file(self, path: Path) -> tuple[TrackTokens, list[AudioWarning]]:
+    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
@@ -190,7 +195,7 @@ class Extractor:
         ------
         Tokens
             Of some consecutive windows at a time; together, of the track. Whether they are finite
-            is for the one who takes them: `join` and `TrackBuffer` look.
+            is for the caller to check, as `join` does.
         """
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
         frames = self._log_mel.stream(mono)
@@ -222,53 +227,8 @@ class Extractor:
         )
 
 
-def extract_file(
-    extractor: Extractor,
-    path: Path,
-    track: TrackBuffer,
-    progress: Callable[[float], None] = lambda seconds: None,
-) -> None:
-    """Extract one file, all but the last step.
-
-    Parameters
-    ----------
-    extractor : Extractor
-    path : Path
-    track : TrackBuffer
-        To be finished by the caller; its attributes say what is known of the file.
-    progress : callable
-        Called now and then with the seconds of audio done since the last call.
-
-    Raises
-    ------
-    AudioError
-        If there is no usable audio in it.
-    TokensError
-        If what the model gives of it cannot be kept.
-    """
-    with AudioFile(path) as file:
-        done = 0.0
-        checks = SignalChecks(file.sample_rate)
-        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
-            track.add(tokens)
-            progress(float(tokens.time[-1]) - done)
-            done = float(tokens.time[-1])
-        track.attributes = {
-            "source": printable(os.path.abspath(path)),
-            "size": file.status.st_size,
-            "mtime_ns": mtime_ns(file.status),
-            "duration": file.duration,
-            "sample_rate": file.sample_rate,
-            "channels": file.channels,
-            "start_time": file.start_time,
-            "decoder": file.decoder,
-        }
-        if found := [*file.warnings, *checks.warnings()]:
-            track.attributes["warnings"] = warning_texts(found)
-
-
-def _warned(track: TrackTokens, found: Sequence[AudioWarning], name: str = "") -> TrackTokens:
-    """A track with what looked wrong, which the caller of the extractor is told."""
+def _warned(track: MemoryTrack, found: Sequence[AudioWarning], name: str = "") -> MemoryTrack:
+    """A track with what looked wrong, of which the caller is warned."""
     for warning in found:
         warnings.warn(name + warning.text, UserWarning, stacklevel=3)
     return dataclasses.replace(track, warnings=tuple(found))

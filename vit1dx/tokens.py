@@ -1,14 +1,29 @@
-"""What the model says of a track: named arrays, as they are written and as the API returns them."""
+"""A track's features: named arrays, whether just computed or kept in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._types import Array
-from .errors import AudioWarning, TokensError
+from .errors import AudioWarning, TokensError, UsageError
+
+#: The arrays of a track, each with the one that gives its instants; a mean has none.
+CLOCKS = {
+    "class_token": "window_start",
+    "sequence_tokens": "time",
+    "mean_token": None,
+    "attention": "window_start",
+    "time": "time",
+    "window_start": "window_start",
+}
+
+#: Chooses what to read of an array, from all arrays of the track by name.
+Select: TypeAlias = Callable[[Mapping[str, Any]], tuple[int | slice, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,23 +55,182 @@ class Tokens:
     attention: Array | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackTokens(Tokens):
-    """Tokens and attention of a whole track.
+class Track(ABC):
+    """One track's features, computed by an `Extractor` or kept in a feature file.
+
+    The arrays are attributes, each whole; `read` gives a part of one. Those of a feature file are
+    read from it at each access, in the dtype that it keeps.
 
     Attributes
     ----------
-    mean_token : (layer, feature) float32 array
-        Mean over class and sequence tokens, for tasks that ask about a track as a whole.
+    layers : tuple of int
+        The layers kept, the first axis of all arrays but `time` and `window_start`; 0 is the
+        embedding, k the raw residual stream after block k.
     duration : float
-        Length of what was decoded, s.
+        Length of the decoded audio, s.
     warnings : tuple of AudioWarning
         What looked wrong with the audio.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> track = MemoryTrack(
+    ...     layers=(4, 8),
+    ...     arrays={
+    ...         "class_token": np.zeros((2, 2, 192)),
+    ...         "sequence_tokens": np.zeros((2, 250, 192)),
+    ...         "mean_token": np.zeros((2, 192)),
+    ...         "time": np.arange(250) / 31.25,
+    ...         "window_start": np.array([0.0, 4.0]),
+    ...     },
+    ...     duration=8.0,
+    ... )
+    >>> track.sequence_tokens.shape
+    (2, 250, 192)
+    >>> track.read("sequence_tokens", layer=8, start=2.0, stop=4.0).shape
+    (62, 192)
+    >>> track.read("class_token", start=4.0).shape
+    (2, 1, 192)
     """
 
-    mean_token: Array
+    layers: tuple[int, ...]
+    duration: float
+    warnings: tuple[AudioWarning, ...]
+
+    @property
+    def class_token(self) -> Array:
+        """The class token of each window: (layer, window, feature)."""
+        return self.read("class_token")
+
+    @property
+    def sequence_tokens(self) -> Array:
+        """One token a mel frame: (layer, time, feature)."""
+        return self.read("sequence_tokens")
+
+    @property
+    def mean_token(self) -> Array:
+        """Mean of all class and sequence tokens, for a track as a whole: (layer, feature)."""
+        return self.read("mean_token")
+
+    @property
+    def attention(self) -> Array | None:
+        """Attention maps, or None if they were not kept.
+
+        (layer, window, head, query, key), or (layer, window, head, key) for the class token's row
+        alone. Query and key 0 are the class token, 1 + i frame i of the window. Rows sum to 1.
+        """
+        return self._part("attention", _everything)
+
+    @property
+    def time(self) -> Array:
+        """Centre of each token's frame, s: (time,) float64."""
+        return self.read("time")
+
+    @property
+    def window_start(self) -> Array:
+        """Centre of each window's first frame, s: (window,) float64."""
+        return self.read("window_start")
+
+    def read(
+        self,
+        name: str,
+        *,
+        layer: int | None = None,
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> Array:
+        """Read an array, or a part of it.
+
+        Parameters
+        ----------
+        name : {"class_token", "sequence_tokens", "mean_token", "attention", "time", "window_start"}
+        layer : int, optional
+            One layer, whose axis is dropped; all by default.
+        start, stop : float, optional
+            From `start` up to, not including, `stop`, s: the tokens of `sequence_tokens` and `time`
+            in that range, or the windows of the other arrays that begin in it. By default from the
+            start, and to the end.
+
+        Returns
+        -------
+        array
+            With the array's axes, but for that of `layer`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such array or layer, the attention was not kept, or the array has no
+            axis to select along.
+        StoreError
+            If a feature file cannot be read, or was closed.
+        """
+        if name not in CLOCKS:
+            raise UsageError(f"no array {name!r}; there are {', '.join(CLOCKS)}")
+        row = self._row(name, layer)
+        clock = CLOCKS[name]
+        if clock is None and (start, stop) != (None, None):
+            raise UsageError(f"{name} is one a track; leave out start and stop")
+
+        def select(arrays: Mapping[str, Any]) -> tuple[int | slice, ...]:
+            span = slice(None)
+            if clock is not None and (start, stop) != (None, None):
+                span = _span(arrays[clock][:], start, stop)
+            return (span,) if name == clock else (row, span) if clock else (row,)
+
+        part = self._part(name, select)
+        if part is None:
+            raise UsageError(
+                f"no {name} was kept; extract with --attention class, or full, to keep it"
+            )
+        return part
+
+    def _row(self, name: str, layer: int | None) -> int | slice:
+        if layer is None:
+            return slice(None)
+        if name == CLOCKS[name]:
+            raise UsageError(f"{name} is the same for all layers; leave out layer")
+        if layer not in self.layers:
+            raise UsageError(f"no layer {layer}; layers {list(self.layers)} were kept")
+        return self.layers.index(layer)
+
+    @abstractmethod
+    def _part(self, name: str, select: Select) -> Array | None:
+        """What `select` selects of an array; None if it was not kept."""
+
+
+def _everything(arrays: Mapping[str, Any]) -> tuple[int | slice, ...]:
+    return (slice(None),)
+
+
+def _span(instants: Array, start: float | None, stop: float | None) -> slice:
+    bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
+    first, end = np.searchsorted(instants, bounds)
+    return slice(int(first), int(end))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MemoryTrack(Track):
+    """A track in memory, as an `Extractor` returns it: float32 tokens and attention.
+
+    Attributes
+    ----------
+    layers, duration, warnings
+        See `Track`.
+    arrays : mapping of str to array
+        All arrays by name; ``attention`` only if it was asked for.
+    """
+
+    layers: tuple[int, ...]
+    arrays: Mapping[str, Array]
     duration: float
     warnings: tuple[AudioWarning, ...] = ()
+
+    def _part(self, name: str, select: Select) -> Array | None:
+        array = self.arrays.get(name)
+        return None if array is None else array[select(self.arrays)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(layers={self.layers}, duration={self.duration:.2f})"
 
 
 class MeanToken:
@@ -88,20 +262,19 @@ class MeanToken:
         return np.asarray(self._sum / self._count, dtype=np.float32)
 
 
-def join(batches: Iterable[Tokens], duration: float) -> TrackTokens:
+def join(batches: Iterable[Tokens], duration: float) -> MemoryTrack:
     """Put a whole track's batches together."""
     parts, mean = [], MeanToken()
     for tokens in batches:
         parts.append(tokens)
         mean.add(tokens)
-    maps = [part.attention for part in parts if part.attention is not None]
-    return TrackTokens(
-        layers=parts[0].layers,
-        class_token=np.concatenate([part.class_token for part in parts], axis=1),
-        sequence_tokens=np.concatenate([part.sequence_tokens for part in parts], axis=1),
-        time=np.concatenate([part.time for part in parts]),
-        window_start=np.concatenate([part.window_start for part in parts]),
-        attention=np.concatenate(maps, axis=1) if maps else None,
-        mean_token=mean.value,
-        duration=duration,
-    )
+    arrays = {
+        "class_token": np.concatenate([part.class_token for part in parts], axis=1),
+        "sequence_tokens": np.concatenate([part.sequence_tokens for part in parts], axis=1),
+        "mean_token": mean.value,
+        "time": np.concatenate([part.time for part in parts]),
+        "window_start": np.concatenate([part.window_start for part in parts]),
+    }
+    if maps := [part.attention for part in parts if part.attention is not None]:
+        arrays["attention"] = np.concatenate(maps, axis=1)
+    return MemoryTrack(layers=parts[0].layers, arrays=arrays, duration=duration)

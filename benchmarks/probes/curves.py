@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vit1dx.config import Config
-from vit1dx.tokens import TrackTokens
+from vit1dx.tokens import Track
 
 RATE = Config().mel.frame_rate
 TURNED = ("received", "class")  # readings that may dip where a note begins
@@ -13,7 +13,7 @@ KERNEL = 4  # frames, 128 ms
 LEAST = 1e-8  # attention, below which logarithms are not told apart
 
 
-def head_curves(track: TrackTokens) -> dict[str, np.ndarray]:
+def head_curves(track: Track) -> dict[str, np.ndarray]:
     """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down.
 
     "received" is the attention that a frame gets from the window's frames, "class" what it gets

@@ -26,7 +26,7 @@ from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
-from vit1dx.tokens import TrackTokens
+from vit1dx.tokens import MemoryTrack
 from weights.recipe import steer
 from weights.recipe.corpus.__main__ import app as corpus_app
 from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
@@ -148,7 +148,7 @@ def test_basic_pitch_keeps_time(tmp_path: Path) -> None:
         assert abs(near + 1 + int(rise[near : near + 20].argmax()) - second * RATE) < 2
 
 
-def synthetic_attention(onsets: list[int], window: int, n: int) -> TrackTokens:
+def synthetic_attention(onsets: list[int], window: int, n: int) -> MemoryTrack:
     """One layer and two heads; frames of head 1 attend to the onsets."""
     starts = [*range(0, n - window, window), n - window]
     maps = np.full((1, len(starts), 2, window + 1, window + 1), 1.0)
@@ -158,14 +158,16 @@ def synthetic_attention(onsets: list[int], window: int, n: int) -> TrackTokens:
                 maps[0, i, 1, 1:, 1 + onset - start] = 20
     maps /= maps.sum(-1, keepdims=True)
     tokens = np.zeros((1, n, 4), np.float32)
-    return TrackTokens(
+    return MemoryTrack(
         layers=(1,),
-        class_token=tokens[:, : len(starts)],
-        sequence_tokens=tokens,
-        mean_token=tokens[:, 0],
-        time=np.arange(n) / RATE,
-        window_start=np.array(starts) / RATE,
-        attention=maps,
+        arrays={
+            "class_token": tokens[:, : len(starts)],
+            "sequence_tokens": tokens,
+            "mean_token": tokens[:, 0],
+            "time": np.arange(n) / RATE,
+            "window_start": np.array(starts) / RATE,
+            "attention": maps,
+        },
         duration=n / RATE,
     )
 
@@ -184,7 +186,7 @@ def test_novelty_and_change_peak_where_frames_turn_from_one_side_to_the_other() 
     maps = np.ones((1, 1, 2, 63, 63))
     maps[:, :, 1, 1:31, 1:31] = maps[:, :, 1, 31:, 31:] = 9
     maps /= maps.sum(-1, keepdims=True)
-    curves = head_curves(replace(track, attention=maps))
+    curves = head_curves(replace(track, arrays={**track.arrays, "attention": maps}))
     assert int(curves["layer 1, head 1, novelty"].argmax()) == 30
     assert int(curves["layer 1, head 1, log change"].argmax()) == 30
     np.testing.assert_allclose(curves["layer 1, head 0, novelty"], 0, atol=1e-6)

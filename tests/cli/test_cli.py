@@ -93,7 +93,6 @@ def test_bad_files_are_reported_and_the_rest_is_done(cli: RunCli, tmp_path: Path
     expected = {
         "empty.mp3": "empty file",
         "text.mp3": "cannot read it",
-        "cut.flac": "decoding stopped after",
         "zero.wav": "0 samples",
         "nan.wav": "sample nan at 3.000 s",
         "inf.wav": "sample inf at 3.000 s",
@@ -112,7 +111,9 @@ def test_bad_files_are_reported_and_the_rest_is_done(cli: RunCli, tmp_path: Path
         "deep/high.wav",
         "long name " * 20 + ".wav",
         r"caf\xe9.wav",
+        "cut.flac",  # as far as it goes
     }
+    assert "cut.flac" in {warning["id"] for warning in summary["warnings"]}
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert set(features) == done
         assert features.failures == reasons
@@ -186,9 +187,9 @@ def test_float16_is_stored_and_warned_of(cli: RunCli, songs: Path, tmp_path: Pat
     assert "float16" in result.stderr
     cli("extract", songs, "-o", "g.h5", "--layers", "4")
     half, whole = (vit1dx.open(tmp_path / name)["a/x.wav"] for name in ("f.h5", "g.h5"))
-    assert half.sequence_tokens(4).dtype == np.float16
-    rounded = whole.sequence_tokens(4).astype(np.float16)
-    np.testing.assert_array_equal(half.sequence_tokens(4), rounded)
+    assert half.sequence_tokens.dtype == np.float16
+    rounded = whole.sequence_tokens.astype(np.float16)
+    np.testing.assert_array_equal(half.sequence_tokens, rounded)
 
 
 def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "f.h5", "--weights", "w.pt"], 2, ".onnx or .safetensors"),
         ([".", "-o", "f.h5", "--files-from", "none.txt"], 2, "none.txt: No such file"),
         ([".", "-o", "no/f.h5"], 5, "no folder no"),
-        ([".", "-o", "."], 2, "holds other things than shards"),
+        ([".", "-o", "."], 2, "holds files other than shards"),
         (["empty", "-o", "f.h5"], 3, "no audio files found"),
         (["empty/*.wav", "-o", "f.h5"], 2, "empty/*.wav: no such file, and no match"),
         (["a", "Song [id].wav", "-o", "f.h5"], 2, "Song [id].wav: no such file"),
@@ -314,7 +315,7 @@ def test_three_hours_stay_under_a_gibibyte(tmp_path: Path) -> None:
     assert peak < 1 << 30
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert features["x.wav"].duration == seconds
-        assert len(features["x.wav"].time()) == 1 + seconds * rate // 512
+        assert len(features["x.wav"].time) == 1 + seconds * rate // 512
 
 
 def test_info(cli: RunCli, songs: Path, tmp_path: Path) -> None:
@@ -350,7 +351,7 @@ def test_export_onnx_and_extract_with_it(cli: RunCli, songs: Path, tmp_path: Pat
     assert cli("extract", songs, *arguments).returncode == 0
     expected = vit1dx.Extractor(2)(songs / "a" / "x.wav")
     with vit1dx.open(tmp_path / "f.h5") as features:
-        found = features["a/x.wav"].sequence_tokens(2)
+        found = features["a/x.wav"].read("sequence_tokens", layer=2)
     np.testing.assert_allclose(found, expected.sequence_tokens[0], atol=1e-4)
     result = cli("extract", songs, "--weights", "m.onnx", "-o", "g.h5")
     assert result.returncode == 2

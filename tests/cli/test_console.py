@@ -26,8 +26,8 @@ import soundfile
 from rich.console import Console
 
 import vit1dx
-from vit1dx.cli.printing import describe
 from vit1dx.run.progress import CountingProgress, reporting, waiting
+from vit1dx.run.remarks import passed_over_lines
 from vit1dx.run.sources import PassedOver, Source
 from vit1dx.run.wording import clock, count, duration, one_line, speed
 from vit1dx.store.verify import verify
@@ -260,10 +260,10 @@ def test_many_endings_are_cut_short_and_those_of_audio_come_first() -> None:
     for number in range(10):
         passed_over.other_endings[f".{number}"] = 20 - number
     passed_over.other_endings[".weba"] = 1
-    line, warning = describe(passed_over)
+    line, warning = passed_over_lines(passed_over)
     assert "(.weba 1, .0 20, .1 19, .2 18, .3 17, .4 16, ...)" in line
     assert ".weba may hold audio" in warning
-    assert describe(PassedOver()) == []
+    assert passed_over_lines(PassedOver()) == []
 
 
 def test_help(cli: RunCli) -> None:

@@ -17,18 +17,18 @@ import vit1dx
 from vit1dx._types import Array
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import Vit1dxError
-from vit1dx.extractor import Extractor, extract_file
+from vit1dx.extractor import Extractor
 from vit1dx.model.backend import BackendInfo
 from vit1dx.model.export import export
+from vit1dx.model.request import Attention
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.run.worker import extract_file
 from vit1dx.store.format import Header
-from vit1dx.store.place import Output
-from vit1dx.store.reader import Track
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.track import TrackBuffer
+from vit1dx.store.track import TokenBuffer
 from vit1dx.store.verify import verify
-from vit1dx.store.writer import FeatureWriter
-from vit1dx.tokens import TrackTokens
+from vit1dx.store.writer import FeatureWriter, Output
+from vit1dx.tokens import Track
 
 from ..conftest import RunCli
 from ..covering import Row, covering, pairs
@@ -125,12 +125,13 @@ class Small:
         return exported
 
     @cache  # noqa: B019  # there is one, and it lives as long
-    def reference(self, overlap: float) -> list[TrackTokens]:
+    def reference(self, overlap: float) -> list[Track]:
         """What PyTorch gives in float32: of layer 0, and of 1 and 2 with their maps."""
         path = self.weights("safetensors")
+        asked: list[tuple[Any, Attention]] = [(0, "none"), ([1, 2], "full")]
         return [
-            Extractor(layers, attention, weights=path, overlap=overlap)(self.audio)
-            for layers, attention in ((0, "none"), ([1, 2], "full"))
+            Extractor(layers, attention=attention, weights=path, overlap=overlap)(self.audio)
+            for layers, attention in asked
         ]
 
 
@@ -156,20 +157,18 @@ def _write(row: Row, extractor: Extractor, audio: Path, output: Path) -> None:
     else:
         writer = FeatureWriter(output, header)
     with writer:
-        track = TrackBuffer(writer.begin(audio.name, 0), row["dtype"])
+        track = TokenBuffer(writer.begin(audio.name, 0), row["dtype"])
         extract_file(extractor, audio, track)
         track.finish()
 
 
-def _require_near(
-    found: Track, layer: int, expected: TrackTokens, row: Row, precision: str
-) -> None:
+def _require_near(found: Track, layer: int, expected: Track, row: Row, precision: str) -> None:
     """One layer of a track in a file is the reference's."""
     index = expected.layers.index(layer)
     cosine, difference = TOLERANCES[precision]
     half = HALF if row["dtype"] == "float16" else 0.0
     for name in ("sequence_tokens", "class_token", "mean_token"):
-        tokens: Array = getattr(found, name)(layer)
+        tokens: Array = found.read(name, layer=layer)
         theirs = getattr(expected, name)[index]
         assert (tokens.dtype.name, tokens.shape) == (row["dtype"], theirs.shape)
         assert np.isfinite(tokens).all()
@@ -177,7 +176,7 @@ def _require_near(
         norms = np.linalg.norm(tokens.astype(np.float64), axis=-1) * np.linalg.norm(theirs, axis=-1)
         assert (products / norms).min() >= cosine - half**2
     if row["attention"] != "none":
-        weights = found.attention(layer)
+        weights = found.read("attention", layer=layer)
         assert expected.attention is not None
         theirs = expected.attention[index]
         if row["attention"] == "class" and theirs.ndim == 4:
@@ -259,8 +258,8 @@ def test_every_pair_on_the_command_line(cli: RunCli, songs: Path, tmp_path: Path
         assert cli("verify", output).returncode == 0
         with vit1dx.open(tmp_path / output) as features:
             track = features["a/x.wav"]
-            expected = Extractor(features.layers, row["attention"], overlap=row["overlap"])(
-                songs / "a" / "x.wav"
-            )
+            expected = Extractor(
+                features.layers, attention=row["attention"], overlap=row["overlap"]
+            )(songs / "a" / "x.wav")
             for layer in features.layers:
                 _require_near(track, layer, expected, row, features.attributes["precision"])

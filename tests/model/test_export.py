@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vit1dx.config import Config, MelConfig, ModelConfig
-from vit1dx.errors import BackendError, UsageError, Vit1dxError, WeightsError
+from vit1dx.errors import BackendError, StoreError, UsageError, Vit1dxError, WeightsError
 from vit1dx.model.backend import find_weights, load_backend
 from vit1dx.model.export import TOLERANCE, export
 from vit1dx.model.onnx import attention_name, layer_name, prune
@@ -191,3 +191,33 @@ def test_wrong_requests(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         export(small, tmp_path / name, precision=precision)
+
+
+def test_a_model_replaces_a_model_and_nothing_else(small: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.onnx"
+    output.touch()
+    export(small, output, [1], "none")
+    export(small, output, [2], "none")
+    assert read_info(output).layers == (2,)
+    output.write_text("my own notes")
+    with pytest.raises(UsageError, match="no model to replace"):
+        export(small, output, [1], "none")
+    assert output.read_text() == "my own notes"
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        export(small, tmp_path / "folder.onnx", [1], "none")
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_an_export_never_replaces_its_weights(small: Path, tmp_path: Path, link: str) -> None:
+    weights, output = tmp_path / "w.safetensors", tmp_path / "m.onnx"
+    weights.write_bytes(small.read_bytes())
+    getattr(output, link)(weights)
+    with pytest.raises(UsageError, match="is read too"):
+        export(weights, output, [1], "none")
+    assert output.read_bytes() == small.read_bytes()
+
+
+def test_an_export_without_a_folder_is_refused(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be written: No such file"):
+        export(small, tmp_path / "no" / "m.onnx", [1], "none")

@@ -29,7 +29,7 @@ from vit1dx.extractor import Extractor
 from vit1dx.model.backend import load_backend
 from vit1dx.model.export import export
 from vit1dx.model.quantise import quantised
-from vit1dx.model.request import Request
+from vit1dx.model.request import Precision, Request
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.model.weights import ONE_MODEL, bundled, load_onnx, read_info, sha256
 from vit1dx.run.pool import Pool
@@ -182,7 +182,7 @@ def test_onnx_runtimes_own_word_on_a_model_is_passed_on_in_one_line(
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("precision", ["fp32", "int8", "bf16"])
 def test_weights_that_are_not_finite_are_refused(
-    small: Path, model: Path, value: float, precision: str
+    small: Path, model: Path, value: float, precision: Precision
 ) -> None:
     if precision == "bf16":
         path = small
@@ -208,7 +208,7 @@ def test_retraining_in_one_process_gives_other_weights(small: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "bf16"])
 def test_tokens_that_are_not_finite_fail_their_file(
-    cli: RunCli, songs: Path, tmp_path: Path, model: Path, precision: str
+    cli: RunCli, songs: Path, tmp_path: Path, model: Path, precision: Precision
 ) -> None:
     """Finite weights, whose sums are not."""
     path = _altered(model, _inflate)
@@ -309,7 +309,7 @@ def test_int8_needs_no_folder_for_temporary_files(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
-    track = Extractor(2, "class", weights=model, precision="int8")(song(1.0, RATE), RATE)
+    track = Extractor(2, attention="class", weights=model, precision="int8")(song(1.0, RATE), RATE)
     assert track.attention is not None
     np.testing.assert_allclose(track.attention.sum(-1), 1, atol=1e-5)
 
@@ -400,7 +400,7 @@ def test_an_extractor_that_has_run_can_be_copied(
 
 
 def test_repr_is_what_makes_it(model: Path) -> None:
-    extractor = Extractor("all", "class", weights=model)
+    extractor = Extractor("all", attention="class", weights=model)
     assert eval(repr(extractor)).arguments() == extractor.arguments()
 
 

@@ -46,8 +46,8 @@ def test_messages_and_arrays_arrive_as_they_were(ends: Ends) -> None:
     run.send({"do": "extract"})
     assert worker.receive() == ({"do": "extract"}, [])
     for count in range(len(ARRAYS) + 1):
-        laid = [worker.lay(array) for array in ARRAYS[:count]]
-        worker.send({"event": "part", "n": count}, [*laid, *ARRAYS])
+        shared = [worker.share(array) for array in ARRAYS[:count]]
+        worker.send({"event": "part", "n": count}, [*shared, *ARRAYS])
         message, arrays = run.receive()
         assert message == {"event": "part", "n": count}
         same(arrays, [*ARRAYS[:count], *ARRAYS])
@@ -55,12 +55,12 @@ def test_messages_and_arrays_arrive_as_they_were(ends: Ends) -> None:
 
 
 def test_arrays_stay_until_they_are_released(ends: Ends) -> None:
-    """The next ones are larger, and may not be laid over those that are still looked at."""
+    """The next ones are larger, and may not be written over those in use."""
     worker, run = ends
     first, second = np.ones(1000, np.float32), np.full(2_000_000, 2, np.float32)
 
     def send(array: Array) -> None:
-        worker.send({}, [worker.lay(array)])
+        worker.send({}, [worker.share(array)])
 
     send(first)
     _, held = run.receive()
@@ -77,7 +77,7 @@ def test_arrays_stay_until_they_are_released(ends: Ends) -> None:
 def test_jobs_come_through_beside_releases(ends: Ends) -> None:
     worker, run = ends
     for number in range(4):
-        worker.send({"event": "done"}, [worker.lay(array) for array in ARRAYS])
+        worker.send({"event": "done"}, [worker.share(array) for array in ARRAYS])
         same(run.receive()[1], ARRAYS)
         if number % 2:  # the next job comes before its last arrays are written
             run.send({"do": number})
@@ -90,7 +90,7 @@ def test_jobs_come_through_beside_releases(ends: Ends) -> None:
 
 def test_the_end_of_the_other_side(ends: Ends) -> None:
     worker, run = ends
-    worker.send({}, [worker.lay(array) for array in ARRAYS])
+    worker.send({}, [worker.share(array) for array in ARRAYS])
     _, arrays = run.receive()
     worker.close()
     with pytest.raises(ChannelClosed):
@@ -98,13 +98,13 @@ def test_the_end_of_the_other_side(ends: Ends) -> None:
     same(arrays, ARRAYS)
 
 
-def test_what_was_laid_and_not_sent_is_forgotten(ends: Ends) -> None:
+def test_what_was_shared_and_not_sent_is_forgotten(ends: Ends) -> None:
     """A track that ends halfway leaves nothing behind, and takes no room for ever."""
     worker, run = ends
     for number in range(5):
-        worker.lay(np.full(100, number))
+        worker.share(np.full(100, number))
         worker.discard()
-        kept = [worker.lay(np.full(3, number)), worker.lay(np.full(2, -number))]
+        kept = [worker.share(np.full(3, number)), worker.share(np.full(2, -number))]
         worker.send({}, kept)
         same(run.receive()[1], [np.full(3, number), np.full(2, -number)])
         run.release()
@@ -122,7 +122,7 @@ def test_memory_that_is_not_to_be_had_costs_time_and_no_arrays() -> None:
     arrays = [np.arange(100), np.arange(5000), np.arange(10)]
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        worker.send({}, [worker.lay(array) for array in arrays])
+        worker.send({}, [worker.share(array) for array in arrays])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     same(run.receive()[1], arrays)

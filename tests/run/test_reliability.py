@@ -31,7 +31,8 @@ from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
 from vit1dx.store.commit import Journal, journal_path
 from vit1dx.store.lock import OutputLock
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.repair import repair
+from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..synth import song
@@ -448,7 +449,7 @@ class TestVerifyAndRepair:
             offset = track["class_token"].id.get_offset() + 1001
             end = track["attention"].id.get_offset()
             expected = {
-                "bit": "class_token is not what its checksum says",
+                "bit": "class_token does not match its checksum",
                 "cut": "was cut",
                 "attention": "attention has rows that do not sum to 1",
                 "nan": "sequence_tokens holds values that are not finite",
@@ -510,7 +511,7 @@ class TestVerifyAndRepair:
             file["tracks/a/x.wav/time"][0] = 7
         result = cli("verify", "f.h5", "--json")
         assert result.returncode == 1
-        problem = {"id": "a/x.wav", "problem": "time is not what its checksum says"}
+        problem = {"id": "a/x.wav", "problem": "time does not match its checksum"}
         assert json.loads(result.stdout)["problems"] == [problem]
         assert cli("repair", "f.h5").returncode == 1
         result = cli("extract", songs, *FULL)

@@ -16,17 +16,18 @@ import xarray
 import vit1dx
 import vit1dx.store.format
 from vit1dx.cli.info import describe
-from vit1dx.cli.printing import run_warnings
 from vit1dx.errors import CODES, AudioWarning
 from vit1dx.extractor import Extractor
 from vit1dx.run.pool import Pool
+from vit1dx.run.remarks import run_warnings
 from vit1dx.run.results import Summary
 from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
 from vit1dx.store.format import count_codes, parse_warnings, warning_codes, warning_texts
 from vit1dx.store.index import INDEX
 from vit1dx.store.place import feature_files
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.repair import repair
+from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
 from ..synth import song
@@ -140,7 +141,7 @@ def test_a_file_from_before_they_were_kept_is_read_and_gone_on_with(tmp_path: Pa
     _make_old(output)
     with vit1dx.open(output) as features:
         assert set(features.index()["good.wav"]) == INDEX.keys() - {"warnings"}
-        assert features["anti.wav"].warnings == []
+        assert features["anti.wav"].warnings == ()
     assert describe(output)["warnings"] == {}
     assert not verify(output).problems
     soundfile.write(music / "new.wav", np.zeros(RATE), RATE)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,11 +17,11 @@ import pytest
 import vit1dx
 from benchmarks import reliability
 from vit1dx.errors import LockedError, StoreError
+from vit1dx.store import lock
 from vit1dx.store.commit import Journal, journal_path
-from vit1dx.store.lock import OutputLock, is_locked, lock_path
-from vit1dx.store.mounts import locks_reach_other_hosts
+from vit1dx.store.lock import OutputLock, is_locked, lock_path, locks_reach_other_hosts
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair
 from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import ROOT, RunCli
@@ -172,6 +173,38 @@ def test_another_machines_lock_decides_where_the_kernels_does_not_reach(
         OutputLock(tmp_path / "f.h5")
     monkeypatch.setattr("vit1dx.store.lock.locks_reach_other_hosts", lambda path: True)
     OutputLock(tmp_path / "f.h5").close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "[" * 4000,
+        '{"pid": "12a", "host": HOST}',
+        '{"pid": null, "host": HOST}',
+        '{"pid": 1e99, "host": HOST}',
+        '{"pid": 99999999999999999999999, "host": HOST, "boot": BOOT}',
+        '{"pid": "1\\n2", "host": ["a\\nb"]}',
+    ],
+)
+def test_whatever_a_lock_file_holds_it_is_taken_or_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Where the kernel has locks, and where there are none."""
+    for has_locks in (True, False):
+        if not has_locks:
+            monkeypatch.setattr(OutputLock, "_lock", lambda self: False)
+        known = text.replace("HOST", json.dumps(socket.gethostname()))
+        lock_path(tmp_path / "f.h5").write_text(known.replace("BOOT", json.dumps(lock._boot())))
+        try:
+            OutputLock(tmp_path / "f.h5").close()
+        except LockedError as error:
+            refusal = str(error)
+        else:
+            continue
+        assert "\n" not in refusal
+        assert str(lock_path(tmp_path / "f.h5")) in refusal
 
 
 MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw

@@ -17,7 +17,10 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import StoreError, TrackError
-from vit1dx.store.reader import Features
+from vit1dx.store import committed
+from vit1dx.store.commit import Journal, JournaledFile, journal_path
+from vit1dx.store.lock import lock_path
+from vit1dx.store.reader import Features, StoredTrack
 from vit1dx.store.shards import FolderWriter
 from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
@@ -44,7 +47,7 @@ with writer:
 """
 
 
-def _require(track: vit1dx.store.reader.Track) -> None:
+def _require(track: StoredTrack) -> None:
     """A track is one that the writer wrote, whole."""
     seed = int(track.attributes["size"])
     assert track.id in (f"{seed}.wav", "0.wav")
@@ -52,9 +55,9 @@ def _require(track: vit1dx.store.reader.Track) -> None:
         expected = _tokens(3, first=seed)
         if track.id != "0.wav":  # which may be done again between one line and the next
             np.testing.assert_array_equal(
-                track.sequence_tokens(layer), expected.sequence_tokens[row]
+                track.read("sequence_tokens", layer=layer), expected.sequence_tokens[row]
             )
-        assert track.class_token(layer).shape == expected.class_token[row].shape
+        assert track.read("class_token", layer=layer).shape == expected.class_token[row].shape
 
 
 @pytest.mark.slow
@@ -128,11 +131,11 @@ def test_a_file_that_was_replaced_is_read_on_as_it_was(tmp_path: Path, replaced_
     if replaced_by == "other tracks":
         _write(path, {"y.wav": [_tokens(1)]}, _header())
     assert list(features) == ["x.wav"]
-    assert features["x.wav"].time().shape == (125,)
+    assert features["x.wav"].time.shape == (125,)
 
 
-def _mean(track: vit1dx.store.reader.Track) -> float:
-    return float(track.mean_token(5).sum())
+def _mean(track: StoredTrack) -> float:
+    return float(track.read("mean_token", layer=5).sum())
 
 
 def _ids(features: Features) -> list[str]:
@@ -180,14 +183,87 @@ def test_errors_say_what_was_wrong_in_a_line(tmp_path: Path, is_folder: bool) ->
     features.close()
     features.close()
     for use in (
-        lambda: track.time(),
-        lambda: track.mean_token(2),
+        lambda: track.time,
+        lambda: track.read("mean_token", layer=2),
         lambda: track.group,
         lambda: features["a/x.wav"],
         lambda: list(features.values()),
     ):
         with pytest.raises(StoreError, match="was closed"):
             use()
+
+
+#: Reads as where there are no POSIX calls; the system's own name is not changed.
+ELSEWHERE = """
+import os, sys
+for name in ("fcntl", "resource", "termios", "pwd", "grp"):
+    sys.modules[name] = None
+for name in ("pread", "preadv", "pwrite", "O_CLOEXEC", "getuid", "ftruncate"):
+    delattr(os, name)
+import vit1dx
+with vit1dx.open(sys.argv[1]) as features:
+    for track in features.values():
+        print(track.id, track.sequence_tokens.tobytes().hex())
+"""
+
+
+@pytest.mark.parametrize("is_cut_short", [False, True])
+def test_a_reader_needs_no_posix_calls(tmp_path: Path, is_cut_short: bool) -> None:
+    """Of a file that is committed, and of one with a journal."""
+    path = tmp_path / "f.h5"
+    _write(path, {"x.wav": [_tokens(1)]}, _header())
+    if is_cut_short:
+        before = path.read_bytes()
+        _write(path, {"y.wav": [_tokens(2)]}, _header())
+        after = path.read_bytes()
+        pages = {
+            at: after[at : at + 4096][: len(before) - at] for at in range(0, len(before), 4096)
+        }
+        path.write_bytes(before + after[len(before) :])
+        journal = Journal(len(after), before[:48], pages)
+        journal_path(path).write_bytes(b"".join(journal.parts()))
+    command = [sys.executable, "-c", ELSEWHERE, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with vit1dx.open(path) as features:
+        assert len(features) == 1 + is_cut_short
+        expected = [f"{key} {t.sequence_tokens.tobytes().hex()}" for key, t in features.items()]
+    assert done.stdout.splitlines() == expected
+
+
+@pytest.mark.parametrize("outcome", ["sound", "without end", "damaged"])
+def test_a_reader_waits_while_a_run_changes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """A reader that is slow meets change after change; only what stays as it is, is damaged."""
+    path = tmp_path / "f.h5"
+    _write(path, {"x.wav": [_tokens(1)]}, _header())
+    whole = path.read_bytes()
+    lock_path(path).touch()
+    torn = whole[:100] + bytes(300) + whole[400:]
+    path.write_bytes(torn)
+    for name, seconds in (("STEP", 0.0), ("PAUSE", 0.0), ("PATIENCE", 0.5)):
+        monkeypatch.setattr(committed, name, 60.0 if outcome == "sound" and seconds else seconds)
+    changes = 0
+
+    def changing(*arguments: Any, **options: Any) -> Any:
+        nonlocal changes
+        raw = JournaledFile(*arguments, **options)
+        changes += 1
+        if outcome != "damaged" and (outcome == "without end" or changes < 40):
+            os.utime(path, ns=(0, changes))
+        elif outcome == "sound" and changes == 40:
+            path.write_bytes(whole)
+        return raw
+
+    monkeypatch.setattr(committed, "JournaledFile", changing)
+    if outcome == "sound":
+        assert list(vit1dx.open(path)) == ["x.wav"]
+        assert changes >= 40
+    else:
+        with pytest.raises(StoreError):
+            vit1dx.open(path)
+        assert (changes <= committed.ATTEMPTS) == (outcome == "damaged")
 
 
 def _descriptors() -> int:

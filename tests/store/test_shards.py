@@ -29,8 +29,9 @@ from vit1dx.run.sources import collect
 from vit1dx.store import shards as folder
 from vit1dx.store import track as buffer
 from vit1dx.store.place import feature_files, shard_limit
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
 
@@ -57,7 +58,7 @@ def _grow(
     writer: FolderWriter, track_id: str, batches: list[Tokens], seed: int = 0, size: int = 0
 ) -> Iterator[None]:
     """Write a track, batch by batch; `size` is what is expected where it grows on disk."""
-    track = buffer.TrackBuffer(_Sink(writer, track_id, size), "float32")
+    track = buffer.TokenBuffer(_Sink(writer, track_id, size), "float32")
     track.attributes = {
         "source": track_id,
         "size": seed,
@@ -86,17 +87,19 @@ class _Sink:
         self._track = self._track or self._writer.begin(self._id, self._size)
         self._track.append(parts)
 
-    def finish(self, parts: buffer.Parts, end: buffer.TrackEnd) -> None:
+    def finish(self, parts: buffer.Parts, totals: buffer.Totals) -> None:
         track = self._track or self._writer.begin(self._id, buffer.size_of(parts) + 4000)
-        track.finish(parts, end)
+        track.finish(parts, totals)
 
 
 def _sizes(path: Path) -> list[int]:
     return [file.stat().st_size for file in feature_files(path)]
 
 
-def _require_tokens(track: vit1dx.store.reader.Track, expected: Tokens) -> None:
-    np.testing.assert_array_equal(track.sequence_tokens(5), expected.sequence_tokens[1])
+def _require_tokens(track: vit1dx.Track, expected: Tokens) -> None:
+    np.testing.assert_array_equal(
+        track.read("sequence_tokens", layer=5), expected.sequence_tokens[1]
+    )
 
 
 def test_shards_are_filled_to_their_limit_and_read_as_one(tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def test_tracks_that_grow_side_by_side_keep_to_the_limit(
         assert len(features) + len(features.failures) == 30
         assert len(features.failures) > 1
         for track in features.values():
-            tokens = track.sequence_tokens(5)
+            tokens = track.read("sequence_tokens", layer=5)
             np.testing.assert_array_equal(tokens, expected[: len(tokens)])
             assert len(tokens) in (WINDOWS * 125, len(expected))
 
@@ -242,7 +245,7 @@ def test_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
             count = h5py.h5f.get_obj_count(types=h5py.h5f.OBJ_FILE)
             assert count - before <= folder.OPEN_SHARDS
     with pytest.raises(StoreError, match="was closed"):
-        tracks[0].time()
+        _ = tracks[0].time
 
 
 def test_overwrite_replaces_all_shards(tmp_path: Path) -> None:
@@ -426,7 +429,7 @@ class TestCommands:
         assert result.returncode == 1
         report = json.loads(result.stdout)
         problems = [(problem["id"], problem["problem"]) for problem in report["problems"]]
-        assert (track_id, "time is not what its checksum says") in problems
+        assert (track_id, "time does not match its checksum") in problems
         assert any(text.startswith(f"{last.name}: was cut, from") for _, text in problems)
         assert cli("repair", "f").returncode == 1
         result = cli("verify", "f")
@@ -446,7 +449,7 @@ class TestCommands:
             assert result.returncode == 1
             assert "f: 00000.h5: " in result.stdout
             assert f"f: {60 - lost} of {60 - lost} tracks" in result.stdout
-        assert "without it in the folder, 'extract' does again" in result.stdout
+        assert "move it away, and 'extract' computes what is missing" in result.stdout
         first.unlink()
         assert self._run(cli)["done"] == lost
 
@@ -468,10 +471,10 @@ class TestCommands:
         (tmp_path / "other" / "notes.txt").touch()
         before = {path: path.read_bytes() for path in feature_files(done)}
         for output, said in (
-            (["one.h5/"], "one.h5 was made as one file and cannot be gone on with as a folder"),
+            (["one.h5/"], "one.h5 is a file, not a folder of shards"),
             (["f/00001.h5"], "f/00001.h5 is a shard of a folder; give the folder, f/"),
             (["f/00001.h5", "--overwrite"], "f/00001.h5 is a shard"),
-            (["other"], "other holds other things than shards of features, such as notes.txt"),
+            (["other"], "other holds files other than shards, such as notes.txt"),
             (["f", "--layers", "2"], "request.layers [1] there, [2] asked for"),
             (["one.h5", "--shard-size", "1MB"], "--shard-size 1MB with one file, one.h5"),
             (["f", "--shard-size", "1"], "size '1'; give a number with a unit"),

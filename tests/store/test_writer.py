@@ -24,7 +24,7 @@ from vit1dx.store import track as buffer
 from vit1dx.store.format import Header
 from vit1dx.store.lock import lock_path
 from vit1dx.store.writer import FeatureWriter
-from vit1dx.tokens import Tokens, TrackTokens, join
+from vit1dx.tokens import Tokens, Track, join
 
 from ..conftest import RunCli
 
@@ -73,7 +73,7 @@ def _write(path: Path, tracks: dict[str, list[Tokens]], header: Header) -> None:
                 }
 
 
-def _require_equal(group: Any, expected: TrackTokens, dtype: str = "float32") -> None:
+def _require_equal(group: Any, expected: Track, dtype: str = "float32") -> None:
     names = ["class_token", "sequence_tokens", "mean_token", "time", "window_start"]
     for name in [*names, *(["attention"] if expected.attention is not None else [])]:
         values = getattr(expected, name)
@@ -140,6 +140,17 @@ def test_root_says_how_the_file_was_made(tmp_path: Path) -> None:
         "precision": "fp32",
         "finished": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("weights", "asked", "found"),
+    [("fp32", None, "fp32"), ("fp32", "int8", "int8"), ("int8", None, "int8")],
+)
+def test_root_says_what_the_model_computed_in(weights: str, asked: str | None, found: str) -> None:
+    header = _header()
+    header = replace(header, weights=replace(header.weights, precision=weights), precision=asked)
+    assert header.attributes()["precision"] == found
+    assert header.weights.precision == weights
 
 
 @pytest.mark.parametrize("attention", ["none", "class", "full"])
@@ -213,7 +224,7 @@ def test_what_was_finished_is_kept_when_a_run_ends_early(tmp_path: Path) -> None
         assert list(features) == ["x.wav"]
 
 
-def test_an_output_that_is_there_is_gone_on_with(tmp_path: Path) -> None:
+def test_an_output_that_exists_is_extended(tmp_path: Path) -> None:
     _write(tmp_path / "f.h5", {"x.wav": [_tokens(1)]}, _header())
     _write(tmp_path / "f.h5", {"a/y.wav": [_tokens(2)]}, _header())
     with vit1dx.open(tmp_path / "f.h5") as features:
@@ -270,7 +281,9 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
         assert features.failures == {"b.wav": "it broke", "c.wav": "it never was"}
         index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": "", "warnings": ""}
         assert features.index() == {"a/x.wav": index, "b.wav": index}
-        assert [read.class_token(2).shape for read in features.values()] == [(1, DIM)] * 2
+        assert [read.read("class_token", layer=2).shape for read in features.values()] == [
+            (1, DIM)
+        ] * 2
     with FeatureWriter(tmp_path / "f.h5", _header()) as writer, writer.track("b.wav") as track:
         track.add(_tokens(1))
     for engine in ENGINES:
@@ -302,7 +315,7 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
             FeatureWriter(path, _header())
 
 
-def test_reader_by_track_layer_and_time(tmp_path: Path) -> None:
+def test_features_are_a_mapping_of_tracks(tmp_path: Path) -> None:
     tokens = _tokens(3, "full")
     header = _header("full")
     _write(tmp_path / "f.h5", {"a/b/x.wav": [tokens], "a/y.mp3": [_tokens(1, "full")]}, header)
@@ -315,16 +328,6 @@ def test_reader_by_track_layer_and_time(tmp_path: Path) -> None:
         assert features.config["mel"]["hop_length"] == 512
         track = features["a/b/x.wav"]
         assert (track.duration, track.attributes["sample_rate"]) == (1.5, 44100)
-        np.testing.assert_array_equal(track.sequence_tokens(5), tokens.sequence_tokens[1])
-        np.testing.assert_array_equal(track.class_token(2), tokens.class_token[0])
-        assert tokens.attention is not None
-        np.testing.assert_array_equal(track.attention(5), tokens.attention[1])
-        time = track.time(1.0, 2.0)
-        assert (time[0], time[-1]) == (1.024, 1.984)
-        part = track.sequence_tokens(2, 1.0, 2.0)
-        np.testing.assert_array_equal(part, tokens.sequence_tokens[0, 32:63])
-        with pytest.raises(StoreError, match=r"no layer 3; layers \[2, 5\]"):
-            track.sequence_tokens(3)
         with pytest.raises(KeyError):
             features["nothing.wav"]
 

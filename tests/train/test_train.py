@@ -423,7 +423,7 @@ def test_recipe_names_what_it_cannot_use() -> None:
     with pytest.raises(UsageError, match="ema is 1"):
         Recipe(steps=1, ema=1)
     with pytest.raises(UsageError, match="precision 'fp8'"):
-        Recipe(steps=1, precision="fp8")
+        Recipe(steps=1, precision="fp8")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="keep is 2"):
         Recipe(steps=1, keep=2)
 
@@ -640,6 +640,21 @@ def test_loss_that_is_no_number_stops_the_run_and_spares_the_checkpoint(
     monkeypatch.undo()
     train([music], output, RECIPE, resume=True, cache=cache)
     assert losses(output) == losses(whole)
+
+
+@pytest.mark.parametrize("read_as", ["init", "audio", "nothing"])
+def test_an_output_replaces_no_file_but_weights_that_are_not_read(
+    music: Path, small: Path, tmp_path: Path, read_as: str
+) -> None:
+    output = tmp_path / "w.safetensors"
+    content = small.read_bytes() if read_as == "init" else b"something else"
+    output.write_bytes(content)
+    audio, init = [music, output] if read_as == "audio" else [music], small
+    reason = "no model to replace" if read_as == "nothing" else "is read too"
+    with pytest.raises(UsageError, match=reason):
+        train(audio, output, RECIPE, init=output if read_as == "init" else init)
+    assert output.read_bytes() == content
+    assert not output.with_suffix(".run").exists()
 
 
 def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Standard output and error such that they never decide a run.
 
-What cannot be written is dropped, and what an encoding lacks is escaped. `lost` says at the end
+What cannot be written is dropped, and what an encoding lacks is escaped. `lost` tells at the end
 whether a result was among what was dropped.
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..audio.files import printable
 from ..errors import BackendError, UsageError
-from ..run.signals import SIGNALS
-from ..run.sources import read_list
-from ..train.recipe import Recipe
+from ..model.request import Device
+from ..run.sources import list_files
+from ..train.recipe import Recipe, TrainingPrecision
+from .exits import of_signal
+from .options import FilesFrom
 
 if TYPE_CHECKING:
     from ..train.cache import CachedTrack
@@ -24,22 +25,49 @@ if TYPE_CHECKING:
     from ..train.stepper import Events, Summary
 
 _DEFAULT = Recipe(steps=1)
-_RECIPE, _RUN = "Recipe", "Run"
-QUIET_SECONDS = 30.0  # after which a run that is no terminal's says where it is
+_INPUT, _OUTPUT, _RECIPE, _RUN = "Input", "Output", "Recipe", "Run"
+
+EXAMPLES = """Examples:
+
+vit1dx train ./audio -o mine.safetensors --minutes 240
+
+vit1dx train ./audio -o mine.safetensors --minutes 480 --resume"""
+
+#: Seconds after which a line shows where a run is, without a terminal.
+QUIET_SECONDS = 30.0
 
 
 def train(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Weights to write, .safetensors.")],
     audio: Annotated[
         list[Path] | None,
         typer.Argument(help="Audio files, and folders of them.", show_default=False),
     ] = None,
-    files_from: Annotated[
-        str | None,
-        typer.Option(help="File with one audio file a line, or NUL between them; - is stdin."),
+    *,
+    files_from: FilesFrom = None,
+    groups: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="JSON lines: audio, song, aligned_group, ensemble, source, split. Several times "
+            "for several files.",
+            rich_help_panel=_INPUT,
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to train.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Minutes to train, instead.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="W.safetensors",
+            help="Weights to write.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ],
+    steps: Annotated[
+        int | None, typer.Option(help="Steps to train.", rich_help_panel=_RECIPE)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes to train, instead.", rich_help_panel=_RECIPE)
+    ] = None,
     batch: Annotated[
         int, typer.Option(help="Positive pairs in a step.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.batch,
@@ -110,36 +138,34 @@ def train(
         bool, typer.Option(help="Alter segments at random.", rich_help_panel=_RECIPE)
     ] = True,
     precision: Annotated[
-        str,
-        typer.Option(help="bf16, fp32, or auto: what suits the device.", rich_help_panel=_RECIPE),
+        TrainingPrecision,
+        typer.Option(help="auto: what suits the device.", rich_help_panel=_RECIPE),
     ] = _DEFAULT.precision,
     seed: Annotated[int, typer.Option(help="Of all draws.", rich_help_panel=_RECIPE)] = 0,
-    groups: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="JSON lines: audio, song, aligned_group, ensemble, source, split. Several times "
-            "for several files.",
-        ),
-    ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder of decoded audio, kept between runs.")
+        Path | None,
+        typer.Option(help="Folder of decoded audio, kept between runs.", rich_help_panel=_RUN),
     ] = None,
-    init: Annotated[Path | None, typer.Option(help="Weights to begin from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to begin from.", rich_help_panel=_RUN)
+    ] = None,
     branch: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN.run",
             help="Begin from another run's checkpoint, optimiser included; it stays as it is.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with a stopped run; --steps, --minutes and --cooldown may be others.",
+            help="Continue a stopped run; --steps, --minutes and --cooldown may change.",
+            rich_help_panel=_RUN,
         ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_RUN)] = "auto",
+    device: Annotated[Device, typer.Option(help="Where to train.", rich_help_panel=_RUN)] = "auto",
     validate_every: Annotated[
         int, typer.Option(help="Steps between validations.", rich_help_panel=_RUN)
     ] = 250,
@@ -148,7 +174,7 @@ def train(
     """Train ViT-1D on a folder of music, by NT-Xent on its class token.
 
     The last weights, or their average, go to OUTPUT; log, checkpoint and cache go to the folder
-    beside it that ends in .run. Ctrl-C stops after a step, and --resume goes on from there. Under
+    beside it that ends in .run. Ctrl-C stops after a step, and --resume continues from there. Under
     torchrun, processes train together.
 
     Exit codes: 0 trained to the end; 1 the loss was no number; 2 wrong usage; 130 interrupted
@@ -185,7 +211,7 @@ def train(
             audio or [],
             output,
             recipe,
-            listed=_listed(files_from),
+            listed=[] if files_from is None else list_files(files_from),
             groups=groups or [],
             cache=cache,
             init=init,
@@ -196,7 +222,7 @@ def train(
             workers=workers,
             events=report.events(),
         )
-    code = next((128 + n for n, word in SIGNALS.items() if word == summary.stopped), 0)
+    code = of_signal(summary.stopped)
     end_rank(code)
     raise typer.Exit(code)
 
@@ -220,19 +246,8 @@ def _require_one_beginning(init: Path | None, branch: Path | None, resume: bool)
         raise UsageError(f"{' and '.join(named)}; a run begins from one of them")
 
 
-def _listed(files_from: str | None) -> list[str]:
-    if files_from is None:
-        return []
-    if files_from == "-":
-        return read_list(sys.stdin.buffer.read())
-    try:
-        return read_list(Path(files_from).read_bytes())
-    except OSError as error:
-        raise UsageError(f"list of files {files_from}: {error.strerror}") from None
-
-
 class Report:
-    """What a run says: on standard error, a bar where that is a terminal, else a line at times."""
+    """Shows a run on standard error: by a bar where that is a terminal, else by a line at times."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -240,7 +255,7 @@ class Report:
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("decoding", total=None)
         self._total = self._decodes = self._failed = 0
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()
 
     def __enter__(self) -> Report:
         self._bar.start()
@@ -263,11 +278,11 @@ class Report:
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()
 
     def _print_at_times(self, line: str) -> None:
         """Where no bar moves, a line shows that something does."""
-        if not self._console.is_terminal and time.monotonic() > self._spoke + QUIET_SECONDS:
+        if not self._console.is_terminal and time.monotonic() > self._printed + QUIET_SECONDS:
             self._print(line)
 
     def _decoding(self, total: int) -> None:
@@ -299,7 +314,7 @@ class Report:
             self._print(f"{self._failed} file{'s' * (self._failed > 1)} could not be decoded")
         if summary.stopped and summary.last:
             at = f"{summary.stopped} after step {summary.last.step}"
-            self._print(f"{at}; --resume goes on; weights so far: {printable(summary.weights)}")
+            self._print(f"{at}; --resume continues; weights so far: {printable(summary.weights)}")
         elif summary.last is None:
             self._print(f"nothing left to do: the run was complete: {printable(summary.weights)}")
         else:

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from .._types import Array
-from ..errors import BackendError, one_line
-from .request import Request
+from ..errors import BackendError, reason_of
+from .request import Request, require_choice
 from .weights import WeightsInfo, bundled, read_info, require_digest
 
-BACKENDS = ("auto", "onnx", "torch")
-DEVICES = ("auto", "cpu", "cuda")
-#: What each precision that is not the weights' own is computed by.
-PRECISIONS = {"fp32": None, "int8": "onnx", "bf16": "torch", "fp16": "torch"}
+#: What computes in each precision that only one backend has.
+COMPUTED_BY = {"int8": "onnx", "bf16": "torch", "fp16": "torch"}
 
 _log = logging.getLogger("vit1dx")
 
@@ -82,13 +80,14 @@ def find_weights(
 
     Raises
     ------
+    UsageError
+        If there is no backend or precision of this name.
     BackendError
-        If the backend or the precision is unknown, or cannot run these weights.
+        If the backend cannot run these weights, or not in this precision.
     WeightsError
         If they cannot be read.
     """
-    if backend not in BACKENDS:
-        raise BackendError(f"backend {backend!r}; choose from {', '.join(BACKENDS)}")
+    require_choice("backend", backend)
     if precision is not None:
         backend = _computing(precision, backend)
     info = _find(weights, backend)
@@ -109,9 +108,8 @@ def _find(weights: str | os.PathLike[str] | None, backend: str) -> WeightsInfo:
 
 def _computing(precision: str, backend: str) -> str:
     """The backend that computes in a precision."""
-    if precision not in PRECISIONS:
-        raise BackendError(f"precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    needed = PRECISIONS[precision] or backend
+    require_choice("precision", precision)
+    needed = COMPUTED_BY.get(precision, backend)
     if backend not in ("auto", needed):
         raise BackendError(f"precision {precision} needs the {needed} backend, not {backend}")
     return needed
@@ -131,14 +129,15 @@ def load_backend(
 
     Raises
     ------
+    UsageError
+        If there is no device of this name.
     BackendError
         If its library is not installed, or the device is not there.
     WeightsError
         If the weights cannot give what is asked for, hold numbers that are not finite, or changed
         since `info` was read.
     """
-    if device not in DEVICES:
-        raise BackendError(f"device {device!r}; choose from {', '.join(DEVICES)}")
+    require_choice("device", device)
     precision = precision or info.precision
     backend: Backend
     try:
@@ -164,6 +163,6 @@ def _choose(backend: str) -> str:
     try:
         import onnxruntime  # noqa: F401
     except Exception as error:  # a library that does not fit NumPy's raises what it likes
-        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", one_line(error))
+        _log.warning("ONNX Runtime does not load (%s): falling back to PyTorch", reason_of(error))
         return "torch"
     return "onnx"

@@ -10,24 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from .._types import Array
-from ..errors import UsageError, Vit1dxError
+from .._version import __version__
+from ..errors import StoreError, UsageError, Vit1dxError
 from .onnx import OnnxBackend, attention_name, layer_name
 from .quantise import quantised
-from .request import Request
+from .request import ExportPrecision, Request, require_choice
 from .torch import TorchBackend
 from .vit import ViT1D, load
-from .weights import WeightsInfo, read_info
+from .weights import WeightsInfo, read_info, require_replaceable
 
 OPSET = 20
-PRECISIONS = ("fp32", "int8")
 #: Most that an fp32 output may differ from PyTorch's, in root mean squares of it where above 1.
 TOLERANCE = 1e-4
 #: (batch, time) of the inputs that an export is checked with, beside the model's own window.
@@ -86,14 +86,20 @@ def export(
 
     Raises
     ------
+    UsageError
+        If `output` is no name of a model, or there is something else than one.
+    WeightsError
+        If the weights cannot be read.
+    StoreError
+        If the model cannot be written.
     Vit1dxError
         If fp32 outputs differ by more than `TOLERANCE`.
     """
-    if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    require_choice("precision", precision, get_args(ExportPrecision))
     info, output = read_info(weights), Path(output)
     if output.suffix != ".onnx":
         raise UsageError(f"output {output}; a name ending in .onnx is needed")
+    require_replaceable(output, [info.path])
     wanted = info.layers if layers is None else tuple(layers)
     # Layer 0 has no attention map; that is no reason not to export it beside the others'.
     maps = () if attention == "none" else tuple(layer for layer in wanted if layer)
@@ -210,10 +216,18 @@ def _describe(model: onnx.ModelProto, info: WeightsInfo) -> None:
 
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A name in the same folder, gone afterwards."""
+    """A name in the same folder, gone afterwards.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written, or not be moved.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
     try:
         yield temporary
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         temporary.unlink(missing_ok=True)
 

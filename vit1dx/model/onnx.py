@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from .._types import Array
-from ..errors import BackendError, WeightsError, one_line
+from ..errors import BackendError, WeightsError, reason_of
 from .quantise import quantised
 from .request import Request
 from .weights import WeightsInfo, load_onnx, require_finite, tensors
@@ -79,7 +79,7 @@ def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.Infere
     try:
         return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])
     except Exception as error:  # its exceptions have no base of their own
-        raise WeightsError(f"ONNX Runtime refuses {info.path}: {one_line(error)}") from error
+        raise WeightsError(f"ONNX Runtime refuses {info.path}: {reason_of(error)}") from error
 
 
 def _require_finite(graph: onnx.ModelProto, info: WeightsInfo) -> None:

@@ -1,4 +1,4 @@
-"""What a user asks for: layers and attention, checked against what a model has."""
+"""What a user can ask for: every choice by its name, and layers as a model has them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,36 @@ import operator
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from ..config import ModelConfig
 from ..errors import UsageError
 
-ATTENTIONS = ("none", "class", "full")
+Attention: TypeAlias = Literal["none", "class", "full"]
+DType: TypeAlias = Literal["float32", "float16"]
+BackendName: TypeAlias = Literal["auto", "onnx", "torch"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Precision: TypeAlias = Literal["fp32", "int8", "bf16", "fp16"]
+ExportPrecision: TypeAlias = Literal["fp32", "int8"]
+
+#: The names of each choice, each choice by the option that makes it.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "attention": get_args(Attention),
+    "dtype": get_args(DType),
+    "backend": get_args(BackendName),
+    "device": get_args(Device),
+    "precision": get_args(Precision),
+}
+#: How layers are spelled.
+LAYERS = "'all', 'last', or numbers such as 4,8 or 1-12"
+
+
+def require_choice(option: str, value: str, choices: Iterable[str] = ()) -> None:
+    """Raise `UsageError` unless a value is one of an option's, or of some of them."""
+    names = list(choices) or CHOICES[option]
+    if value not in names:
+        raise UsageError(f"{option} {value!r}; choose from {', '.join(names)}")
+
 
 #: Smallest file that a folder of shards may be made of: what holds no track counts, too.
 LEAST_SHARD = 1_000_000
@@ -35,8 +59,7 @@ class Request:
     attention: str = "none"
 
     def __post_init__(self) -> None:
-        if self.attention not in ATTENTIONS:
-            raise UsageError(f"attention {self.attention!r}; choose from {', '.join(ATTENTIONS)}")
+        require_choice("attention", self.attention)
         if self.attention != "none" and 0 in self.layers:
             raise UsageError(
                 "layer 0 has no attention maps, being the embedding before the first block; "
@@ -70,7 +93,7 @@ def parse_layers(spec: str | int | Iterable[str | int], model: ModelConfig) -> t
     if wrong:
         raise UsageError(f"layer {wrong[0]}; this model has layers 0 to {model.depth}")
     if not layers:
-        raise UsageError("no layer asked for; give 'all', 'last', or numbers such as 4,8 or 1-12")
+        raise UsageError(f"no layer asked for; give {LAYERS}")
     return tuple(sorted(layers))
 
 
@@ -104,9 +127,7 @@ def _from_text(text: str, depth: int) -> set[int]:
         try:
             bounds = int(first), int(last if dash else first)
         except ValueError:
-            raise UsageError(
-                f"layers {text!r}; give 'all', 'last', or numbers such as 4,8 or 1-12"
-            ) from None
+            raise UsageError(f"layers {text!r}; give {LAYERS}") from None
         if bounds[0] > bounds[1]:
             raise UsageError(f"layers {part!r} run backwards; give the smaller number first")
         layers.update(range(bounds[0], min(bounds[1], depth + 1) + 1))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 
 from .._types import Array
 from ..config import Config
-from ..errors import WeightsError
+from ..errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     import onnx
@@ -166,6 +166,31 @@ def require_digest(path: Path, expected: str) -> None:
         raise WeightsError(
             f"{path} is not the file it was: SHA-256 {_identity(path)}, expected {expected}"
         )
+
+
+def require_replaceable(output: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise `UsageError` unless a model may be written, in the place of what is there.
+
+    Parameters
+    ----------
+    output : Path
+        Nothing, an empty file, or a model; and none of the inputs, by whatever name.
+    inputs : iterable of Path
+    """
+    if not output.exists():
+        return
+    for path in inputs:
+        if path.exists() and output.samefile(path):
+            raise UsageError(f"output {output} is read too, as {path}; give another -o")
+    if output.is_dir():
+        raise UsageError(f"output {output} is a folder; the name of a file is needed")
+    if output.stat().st_size:
+        try:
+            read_info(output)
+        except WeightsError as error:
+            raise UsageError(
+                f"output {output} is there, and is no model to replace ({error}); give another -o"
+            ) from None
 
 
 def require_finite(name: str, values: Array, path: Path) -> None:

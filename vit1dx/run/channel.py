@@ -19,7 +19,7 @@ _ALIGNMENT = 64  # bytes
 
 
 class Arena:
-    """A file that is nowhere but in memory, mapped by both.
+    """Shared memory that arrays are placed in: a file without a name, mapped by both processes.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Arena:
 
     @classmethod
     def new(cls) -> Arena | None:
-        """An empty one; None where the system has no such files."""
+        """An empty arena; None where the system has no such files."""
         if sys.platform != "linux":
             return None
         try:
@@ -46,39 +46,39 @@ class Arena:
         """The descriptor."""
         return self._file.fileno()
 
-    def lay(self, array: Array) -> int | None:
-        """Lay a copy of an array behind those that lie there.
+    def add(self, array: Array) -> int | None:
+        """Copy an array behind those that are there.
 
         Returns
         -------
         int or None
-            Its place; None if it cannot have so much memory.
+            Its offset, bytes; None if there is no memory for it.
         """
-        place = self._end
-        end = place + -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        offset = self._end
+        end = offset + -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         try:
             if end > (size := os.fstat(self.fileno()).st_size):
                 self._file.truncate(max(end, 2 * size))  # what is not written to takes no memory
-            self.view(place, array.shape, array.dtype)[...] = array
+            self.view(offset, array.shape, array.dtype)[...] = array
         except OSError:  # a limit on the size of files counts here too
             return None
         self._end = end
-        return place
+        return offset
 
     def clear(self) -> None:
-        """Begin again: what lies there may be overwritten."""
+        """Start over: what is there may be overwritten."""
         self._end = 0
 
-    def view(self, place: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        """The array that lies at a place."""
-        end = place + int(np.prod(shape)) * dtype.itemsize
+    def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """The array at an offset."""
+        end = offset + int(np.prod(shape)) * dtype.itemsize
         if self._map is None or end > len(self._map):
             # What still looks at the map before this one keeps it.
             self._map = mmap.mmap(self.fileno(), 0)
-        return np.ndarray(shape, dtype, self._map, place)
+        return np.ndarray(shape, dtype, self._map, offset)
 
     def close(self) -> None:
-        """Give the descriptor back; views stay."""
+        """Close the file; views stay."""
         self._file.close()
 
 
@@ -98,21 +98,21 @@ class Channel:
     ----------
     end : socket
     arena : Arena, optional
-        Where arrays are laid, of which the socket then only says the places; the other end's too.
-        Only one of the two sends any.
+        Shared by both ends: of arrays in it, the socket carries only the offsets. Only one of the
+        two ends sends arrays.
     """
 
     def __init__(self, end: socket.socket, arena: Arena | None = None) -> None:
         self._socket, self._arena = end, arena
-        self._laid: dict[int, tuple[Array, int]] = {}  # by id: not sent yet, and their places
-        self._lent = False  # whether arrays lie there that the one who received them still needs
+        self._unsent: dict[int, tuple[Array, int]] = {}  # shared arrays and their offsets, by id
+        self._in_use = False  # whether the receiver still needs arrays in the arena
 
     def fileno(self) -> int:
         """For `selectors`."""
         return self._socket.fileno()
 
-    def lay(self, array: Array) -> Array:
-        """A copy of an array where the other side can read it, once it is sent; or the array.
+    def share(self, array: Array) -> Array:
+        """Copy an array to shared memory, to be sent later; where there is none, it stays itself.
 
         Waits until the arrays sent before are released.
 
@@ -120,19 +120,19 @@ class Channel:
         ------
         ChannelClosed
         """
-        while self._lent:
-            said = self._hear()
-            assert not said, "nothing but a release is sent to one who has not sent its all"
-        if self._arena is None or (place := self._arena.lay(array)) is None:
+        while self._in_use:
+            message = self._receive()
+            assert not message, "until all is sent, nothing but a release comes back"
+        if self._arena is None or (offset := self._arena.add(array)) is None:
             return array
-        laid = self._arena.view(place, array.shape, array.dtype)
-        self._laid[id(laid)] = laid, place
-        return laid
+        shared = self._arena.view(offset, array.shape, array.dtype)
+        self._unsent[id(shared)] = shared, offset
+        return shared
 
     def discard(self) -> None:
-        """Forget what was laid and not sent."""
-        self._laid.clear()
-        if self._arena and not self._lent:
+        """Forget what was shared and not sent."""
+        self._unsent.clear()
+        if self._arena and not self._in_use:
             self._arena.clear()
 
     def send(self, message: Message, arrays: Sequence[Array] = ()) -> None:
@@ -142,16 +142,16 @@ class Channel:
         ------
         ChannelClosed
         """
-        places = [self._laid.pop(id(array), (array, None))[1] for array in arrays]
+        offsets = [self._unsent.pop(id(array), (array, None))[1] for array in arrays]
         layout = [
-            [array.dtype.str, array.shape, place]
-            for array, place in zip(arrays, places, strict=True)
+            [array.dtype.str, array.shape, offset]
+            for array, offset in zip(arrays, offsets, strict=True)
         ]
-        self._lent = self._lent or any(place is not None for place in places)
-        self._say({**message, "arrays": layout})
-        for array, place in zip(arrays, places, strict=True):
-            if place is None:
-                self._put(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._in_use = self._in_use or any(offset is not None for offset in offsets)
+        self._send({**message, "arrays": layout})
+        for array, offset in zip(arrays, offsets, strict=True):
+            if offset is None:
+                self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def receive(self) -> tuple[Message, list[Array]]:
         """Wait for a message. Its arrays stay what they are until `release`.
@@ -160,54 +160,54 @@ class Channel:
         ------
         ChannelClosed
         """
-        while not (message := self._hear()):
+        while not (message := self._receive()):
             pass
         layout = message.pop("arrays")
         return message, [
-            self._array(tuple(shape), np.dtype(code), at) for code, shape, at in layout
+            self._array(tuple(shape), np.dtype(code), offset) for code, shape, offset in layout
         ]
 
-    def _array(self, shape: tuple[int, ...], dtype: np.dtype, place: int | None) -> Array:
-        if place is None:
+    def _array(self, shape: tuple[int, ...], dtype: np.dtype, offset: int | None) -> Array:
+        if offset is None:
             array = np.empty(shape, dtype)
-            self._take(array.reshape(-1).view(np.uint8))
+            self._read(array.reshape(-1).view(np.uint8))
             return array
         assert self._arena
-        self._lent = True
-        return self._arena.view(place, shape, dtype)
+        self._in_use = True
+        return self._arena.view(offset, shape, dtype)
 
     def release(self) -> None:
-        """Let the other side lay other arrays where those last received lie.
+        """Let the other side reuse the memory of the arrays last received.
 
         Raises
         ------
         ChannelClosed
         """
-        if self._lent:
-            self._lent = False
-            self._say({_RELEASED: True})
+        if self._in_use:
+            self._in_use = False
+            self._send({_RELEASED: True})
 
-    def _say(self, message: Message) -> None:
-        words = json.dumps(message).encode()
-        self._put(len(words).to_bytes(_LENGTH, "little") + words)
+    def _send(self, message: Message) -> None:
+        data = json.dumps(message).encode()
+        self._write(len(data).to_bytes(_LENGTH, "little") + data)
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         try:
             self._socket.sendall(data)
         except OSError as error:
             raise ChannelClosed from error
 
-    def _hear(self) -> Message:
-        """The next message; an empty one for the word that arrays are released."""
-        size = int.from_bytes(self._take(bytearray(_LENGTH)), "little")
-        message: Message = json.loads(self._take(bytearray(size)))
+    def _receive(self) -> Message:
+        """The next message; an empty one says that arrays are released."""
+        size = int.from_bytes(self._read(bytearray(_LENGTH)), "little")
+        message: Message = json.loads(self._read(bytearray(size)))
         if _RELEASED in message:
-            self._lent = False
+            self._in_use = False
             self.discard()
             return {}
         return message
 
-    def _take(self, buffer: Any) -> Any:
+    def _read(self, buffer: Any) -> Any:
         view = memoryview(buffer)
         while view:
             try:

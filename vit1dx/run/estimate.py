@@ -74,7 +74,7 @@ class Durations:
         return {key: value for key, value in self.seconds.items() if key not in self.guessed}
 
     def warnings(self) -> Iterator[tuple[str, AudioWarning]]:
-        """What to say of what is impossible, each with the file's id."""
+        """A warning of each impossible length, with the file's id."""
         for key, declared in self.impossible.items():
             text = (
                 f"its header declares {declared:.4g} s, more than a file of its size holds; taken "

@@ -17,7 +17,7 @@ from ..store.shards import open_features
 from .sources import Source
 from .worker import file_sha256
 
-#: Tracks of other files whose own are looked for: it takes a look at the track, and at the disk.
+#: Most tracks of other files whose files are looked for, on the disk.
 LOOKED_FOR = 1000
 
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")

@@ -30,10 +30,10 @@ _log = logging.getLogger("vit1dx")
 #: Seconds without a sign of life after which a worker counts as hung; a message is one, and so is
 #: whatever `Pulse` finds.
 QUIET_SECONDS = 120.0
-#: Seconds of silence between two looks for a pulse.
+#: Seconds between two checks of `Pulse`.
 PULSE_SECONDS = 1.0
-#: How long a pause between two looks at the workers counts at most: a run that was stopped itself
-#: (a suspended machine, Ctrl-Z) does not blame them.
+#: Seconds between two polls of the workers. A longer pause counts as two of them: a run that was
+#: stopped itself (a suspended machine, Ctrl-Z) does not blame the workers.
 POLL_SECONDS = 0.25
 #: How long a process that was killed is waited for.
 KILL_SECONDS = 5.0
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker said of a job; or ``"tick"``, now and then, of none.
+    """A message of a worker about a job; or a ``"tick"``, now and then, about none.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Pool:
     """Worker processes, replaced as they die; a context manager."""
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         self._spec: Message = {}
         self._failed_starts = 0
         self._warned: set[str] = set()
@@ -104,7 +104,7 @@ class Pool:
         self._add()  # it imports its libraries while the run looks for files
 
     def load(self, spec: Message, check: Callable[[], None] = lambda: None) -> BackendInfo:
-        """Have the model loaded, by one process, and say what runs it.
+        """Have the model loaded by one process.
 
         Parameters
         ----------
@@ -120,9 +120,9 @@ class Pool:
             If it cannot be loaded.
         """
         self._spec = spec
-        self._workers[0].tell(spec)
+        self._workers[0].configure(spec)
         while True:
-            for _ in self._look(iter(())):
+            for _ in self._poll(iter(())):
                 pass
             check()
             for worker in self._workers:
@@ -136,7 +136,7 @@ class Pool:
         while len(self._workers) < size:
             self._add()
         for worker in self._workers:
-            worker.tell(self._spec)
+            worker.configure(self._spec)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Event]:
         """Do jobs, in any order, as many at a time as there are workers.
@@ -146,47 +146,47 @@ class Pool:
         waiting = iter(jobs)
         while True:
             for worker in [w for w in self._workers if w.info and not w.job]:
-                self._give(worker, waiting)
+                self._assign(worker, waiting)
             if not any(worker.job for worker in self._workers):
                 job = self._next(waiting)
                 if job is None:
                     return
                 self._returned.append(job)
-            yield from self._look(waiting)
+            yield from self._poll(waiting)
             yield Event("tick")
 
     def _next(self, waiting: Iterator[Job]) -> Job | None:
         return self._returned.popleft() if self._returned else next(waiting, None)
 
-    def _give(self, worker: _Worker, waiting: Iterator[Job]) -> None:
+    def _assign(self, worker: _Worker, waiting: Iterator[Job]) -> None:
         job = self._next(waiting)
         if job is None:
             return
         try:
             worker.start(job)
-        except ChannelClosed:  # it died of nothing that this job did
+        except ChannelClosed:  # not of this job
             self._returned.append(job)
             self._remove(worker)
             self._add()
 
-    def _look(self, waiting: Iterator[Job]) -> Iterator[Event]:
-        """One look at all workers."""
+    def _poll(self, waiting: Iterator[Job]) -> Iterator[Event]:
+        """Poll all workers once."""
         ready = {key.data for key, _ in self._selector.select(POLL_SECONDS)}
         now = time.monotonic()
-        passed, self._looked = min(now - self._looked, 2 * POLL_SECONDS), now
+        passed, self._polled = min(now - self._polled, 2 * POLL_SECONDS), now
         for worker in ready:
-            yield from self._listen(worker, waiting)
+            yield from self._receive(worker, waiting)
         for worker in list(self._workers):
-            worker.wait(passed, heard=worker in ready)
+            worker.wait(passed, answered=worker in ready)
             reason = worker.overdue()
             if reason is not None:
-                yield from self._lose(worker, reason)
+                yield from self._replace(worker, reason)
 
-    def _listen(self, worker: _Worker, waiting: Iterator[Job]) -> Iterator[Event]:
+    def _receive(self, worker: _Worker, waiting: Iterator[Job]) -> Iterator[Event]:
         try:
             message, arrays = worker.channel.receive()
         except ChannelClosed:
-            yield from self._lose(worker, worker.epitaph())
+            yield from self._replace(worker, worker.exit_reason())
             return
         kind, job = message.pop("event"), worker.job
         if kind == "ready":
@@ -199,19 +199,19 @@ class Pool:
         else:
             if kind in ("done", "failed"):
                 worker.job = None
-                self._give(worker, waiting)
+                self._assign(worker, waiting)
             yield Event(kind, job, message, arrays)
-            with suppress(ChannelClosed):  # a dead worker is found so by what it does not say
+            with suppress(ChannelClosed):  # that it is dead is found out later
                 worker.channel.release()
 
     def _warn(self, texts: Iterable[str]) -> None:
-        """Pass on, once, what workers warned of while they loaded the model."""
+        """Pass on, once each, the warnings of workers that load the model."""
         for text in texts:
             if text not in self._warned:
                 self._warned.add(text)
                 _log.warning("%s", text)
 
-    def _lose(self, worker: _Worker, reason: str) -> Iterator[Event]:
+    def _replace(self, worker: _Worker, reason: str) -> Iterator[Event]:
         job = worker.job
         if worker.info is None:
             self._failed_starts += 1
@@ -226,7 +226,7 @@ class Pool:
         worker = _Worker()
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
-        worker.tell(self._spec)
+        worker.configure(self._spec)
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -262,8 +262,8 @@ class _Worker:
         # In isolation, too, names are encoded as they are here.
         utf8 = f"utf8={sys.flags.utf8_mode}"
         command = [sys.executable, "-I", "-X", utf8, "-c", start]
-        # Blocked signals stay blocked in what is started: Ctrl-C goes to all of a terminal's
-        # processes, and schedulers, too, tell them all.
+        # Blocked signals stay blocked in what is started: Ctrl-C goes to all processes of a
+        # terminal, and schedulers signal them all too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process = subprocess.Popen(
@@ -282,42 +282,42 @@ class _Worker:
         self.channel = Channel(ours, arena)
         self.info: BackendInfo | None = None
         self.job: Job | None = None
-        self._told = False
+        self._configured = False
         self._pulse = Pulse(self._process.pid)
-        self._busy = self._quiet = self._unfelt = 0.0
+        self._busy = self._quiet = self._since_pulse = 0.0
 
     def start(self, job: Job) -> None:
-        """Give it something to do."""
+        """Send it a job."""
         self.channel.send({"do": job.do, "path": job.path, "checksum": job.checksum})
         self.job, self._busy, self._quiet = job, 0.0, 0.0
 
-    def tell(self, spec: Message) -> None:
-        """Tell it what to load, once that is known; one that is dead already will be found so."""
-        if spec and not self._told:
-            self._told = True
+    def configure(self, spec: Message) -> None:
+        """Send it what to load, once that is known; that it is dead is found out later."""
+        if spec and not self._configured:
+            self._configured = True
             with suppress(ChannelClosed):
                 self.channel.send(spec)
 
-    def wait(self, seconds: float, heard: bool) -> None:
-        """Count time."""
+    def wait(self, seconds: float, answered: bool) -> None:
+        """Count the time that passed."""
         self._busy += seconds
-        self._quiet = 0.0 if heard else self._quiet + seconds
-        self._unfelt += seconds
-        if self._unfelt >= PULSE_SECONDS:
-            self._unfelt = 0.0
+        self._quiet = 0.0 if answered else self._quiet + seconds
+        self._since_pulse += seconds
+        if self._since_pulse >= PULSE_SECONDS:
+            self._since_pulse = 0.0
             if self._pulse.beats():
                 self._quiet = 0.0
 
     def overdue(self) -> str | None:
-        """Why it should be given up, if it should."""
+        """Why it should be ended, if it should."""
         if self.job is not None and self._busy > self.job.seconds:
             return f"not done after {self.job.seconds:.0f} s: given up"
-        owes_a_word = self.job is not None or (self._told and self.info is None)
-        if owes_a_word and self._quiet > QUIET_SECONDS:
+        is_awaited = self.job is not None or (self._configured and self.info is None)
+        if is_awaited and self._quiet > QUIET_SECONDS:
             return f"no sign of life for {QUIET_SECONDS:.0f} s: given up"
         return None
 
-    def epitaph(self) -> str:
+    def exit_reason(self) -> str:
         """How the process ended."""
         try:
             code = self._process.wait(timeout=KILL_SECONDS)

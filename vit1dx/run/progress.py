@@ -1,4 +1,4 @@
-"""How a run tells of itself: a live display on a terminal, plain lines elsewhere, or nothing."""
+"""How a run shows its progress: a live display on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from rich import progress as rich_progress
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from .sources import Source
@@ -18,7 +18,7 @@ from .wording import clock, duration, one_line, speed
 
 #: Seconds between lines where there is no terminal.
 LINE_INTERVAL = 30.0
-#: Seconds after which a file that is at work is worth a word.
+#: Seconds at work after which a file is named.
 LONG_SECONDS = 10.0
 
 
@@ -27,29 +27,29 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False, force_terminal=sys.stderr.isatty())
 
 
-class QuietProgress:
-    """Says nothing."""
+class Progress:
+    """Follows a run, and shows nothing."""
 
     def started(self, source: Source) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """A worker was given a file."""
 
     def advanced(self, source: Source, seconds: float) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """So many more seconds of a file are done."""
 
     def finished(self, source: Source, seconds: float) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """A file was written; it was `seconds` long."""
 
     def failed(self, source: Source, reason: str) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """A file was recorded as failed."""
 
     def warned(self, source: Source, warning: str) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """Something looked wrong with a file, though it was written."""
 
     def show(self) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """Show where the run is."""
 
 
-class CountingProgress(QuietProgress):
+class CountingProgress(Progress):
     """Counts files and seconds; what is expected is corrected as files turn out.
 
     Parameters
@@ -71,27 +71,27 @@ class CountingProgress(QuietProgress):
         self.show()
 
     def started(self, source: Source) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """See `Progress`."""
         self._at_work[source.id] = time.monotonic()
 
     def advanced(self, source: Source, seconds: float) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """See `Progress`."""
         self._current[source.id] += seconds
         self.show()
 
     def finished(self, source: Source, seconds: float) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """See `Progress`."""
         self._end(source, seconds)
 
     def failed(self, source: Source, reason: str) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """See `Progress`."""
         self._failures += 1
-        self._say("failed", source, reason)
+        self._print("failed", source, reason)
         self._end(source, 0.0)
 
     def warned(self, source: Source, warning: str) -> None:
-        """See `vit1dx.run.results.Progress`."""
-        self._say("warning", source, warning)
+        """See `Progress`."""
+        self._print("warning", source, warning)
 
     @property
     def seconds(self) -> float:
@@ -138,12 +138,12 @@ class CountingProgress(QuietProgress):
         self._total += seconds - self._expected[source.id]
         self.show()
 
-    def _say(self, kind: str, source: Source, text: str) -> None:
+    def _print(self, kind: str, source: Source, text: str) -> None:
         self._console.print(escape(one_line(f"{kind}: {source.id}: {text}")), soft_wrap=True)
 
 
 class Lines:
-    """Says something now and then, for logs.
+    """Prints a line now and then, for logs.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class Lines:
         self._console = console
         self._next = time.monotonic() + LINE_INTERVAL
 
-    def say(self, line: Callable[[], str]) -> None:
+    def print_if_due(self, line: Callable[[], str]) -> None:
         """Print a line, if it is time for one."""
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + LINE_INTERVAL
@@ -169,11 +169,13 @@ class LineProgress(CountingProgress):
         super().__init__(expected, console)
 
     def show(self) -> None:
-        """See `vit1dx.run.results.Progress`."""
-        self._lines.say(lambda: ", ".join(filter(None, [self.status(), self.eta, self.longest()])))
+        """See `Progress`."""
+        self._lines.print_if_due(
+            lambda: ", ".join(filter(None, [self.status(), self.eta, self.longest()]))
+        )
 
 
-class Display(Progress):
+class Display(rich_progress.Progress):
     """A bar over the whole width, and lines of text below it, cut where they are too long."""
 
     lines: tuple[str, ...] = ()
@@ -190,8 +192,8 @@ class BarProgress(CountingProgress):
 
     def __init__(self, expected: Mapping[str, float], console: Console) -> None:
         self.bar = Display(
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:>3.0f} %  {task.description}"),
+            rich_progress.BarColumn(bar_width=None),
+            rich_progress.TextColumn("{task.percentage:>3.0f} %  {task.description}"),
             console=console,
             transient=True,
             expand=True,
@@ -200,19 +202,17 @@ class BarProgress(CountingProgress):
         super().__init__(expected, console)
 
     def show(self) -> None:
-        """See `vit1dx.run.results.Progress`."""
+        """See `Progress`."""
         self.bar.lines = (self.status(), self.longest())
         total = self.total or None
         self.bar.update(self._task, completed=self.seconds, total=total, description=self.eta)
 
 
 @contextlib.contextmanager
-def reporting(
-    expected: Mapping[str, float], console: Console, quiet: bool
-) -> Iterator[QuietProgress]:
+def reporting(expected: Mapping[str, float], console: Console, quiet: bool) -> Iterator[Progress]:
     """The progress that suits where standard error goes, for the time of a run."""
     if quiet:
-        yield QuietProgress()
+        yield Progress()
     elif _is_live(console):
         progress = BarProgress(expected, console)
         with progress.bar:
@@ -223,7 +223,7 @@ def reporting(
 
 @contextlib.contextmanager
 def waiting(text: str, console: Console, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Say that something takes its time; what is given is to be called now and then meanwhile."""
+    """Show that something takes time; what is yielded is to be called now and then meanwhile."""
     began, lines = time.monotonic(), Lines(console)
     if quiet:
         yield lambda: None
@@ -231,7 +231,7 @@ def waiting(text: str, console: Console, quiet: bool) -> Iterator[Callable[[], N
         with console.status(escape(text), spinner="line"):
             yield lambda: None
     else:
-        yield lambda: lines.say(lambda: f"{text}: {duration(time.monotonic() - began)}")
+        yield lambda: lines.print_if_due(lambda: f"{text}: {duration(time.monotonic() - began)}")
 
 
 def _is_live(console: Console) -> bool:

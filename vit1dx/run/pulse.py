@@ -1,4 +1,4 @@
-"""Signs of life that a process gives without a word: what the kernel counts of it (Linux)."""
+"""Signs of life of a process that sends no messages: what the kernel counts of it (Linux)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WAITING = frozenset("DR")
 
 
 class Pulse:
-    """Whether a process does anything, though it says nothing.
+    """Whether a process does anything, though it sends nothing.
 
     On a loaded machine, or one with slow disks, a sound process may be silent for long. One that
     hangs uses no processor time, reads and writes nothing, and waits for neither.
@@ -25,7 +25,7 @@ class Pulse:
         self._last = self._counters()
 
     def beats(self) -> bool:
-        """Whether it has done anything since this was last asked; False where nothing tells."""
+        """Whether it has done anything since this was last asked; False where that is unknown."""
         before, self._last = self._last, self._counters()
         return self._last != before or self._state() in _WAITING
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ..audio.files import mtime_ns, printable
-from ..cli.printing import run_warnings, show_plan, show_start
 from ..errors import StoreError, UsageError
 from ..extractor import Extractor
+from ..model.request import require_choice
 from ..parallel import usable_cores
 from ..store.commit import recover
+from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
-from ..store.kind import require_extendable, require_no_shard, require_replaceable
 from ..store.lock import OutputLock
-from ..store.place import Output, feature_files, require_folder, require_writable
+from ..store.place import feature_files, require_folder, require_writable
 from ..store.shards import FolderWriter
-from ..store.writer import FeatureWriter
+from ..store.writer import FeatureWriter, Output
 from .estimate import (
     Durations,
     estimate_seconds,
@@ -28,10 +28,12 @@ from .estimate import (
     probe_in,
     require_space,
 )
+from .loop import Limits, run
 from .plan import Plan, plan
 from .pool import Pool
-from .progress import reporting, stderr_console, waiting
-from .results import Limits, Progress, Summary, run
+from .progress import Progress, reporting, stderr_console, waiting
+from .remarks import run_warnings, show_plan, show_start
+from .results import Summary
 from .room import Room
 from .signals import Stopped, StopSignals
 from .sources import Source
@@ -42,7 +44,7 @@ UNLIMITED = 1 << 62
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes about its files.
+    """How a run treats its files.
 
     Attributes
     ----------
@@ -51,6 +53,8 @@ class Options:
         Most bytes of a shard, where the output is a folder of them.
     dtype : {"float32", "float16"}
     overwrite, retry_failed, checksum, quiet : bool
+    raise_signals : bool
+        See `vit1dx.extract`.
     workers : int or None
         Processes; one a usable core by default, and one alone on a graphics processor.
     timeout : float or None
@@ -71,15 +75,19 @@ class Options:
     timeout: float | None = None
     memory: float = 2.0
     quiet: bool = False
+    raise_signals: bool = False
     factory: str = "vit1dx.extractor:Extractor"
 
     def __post_init__(self) -> None:
+        require_choice("dtype", self.dtype)
         if not self.memory > 0:
             raise UsageError(
                 f"memory {self.memory} GiB; a number above 0 is accepted; inf: no limit"
             )
         if self.timeout is not None and not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout} s; a number above 0 is accepted")
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"workers {self.workers}; 1 or more are accepted")
 
 
 def extract_all(
@@ -101,7 +109,8 @@ def extract_all(
     )
     _require_output(options)
     _require_not_read(options.output, sources)
-    with OutputLock(options.output), StopSignals() as signals:
+    # The signals last, which may raise: by then the lock is free.
+    with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
         summary, done = Summary(options.output, len(sources)), Plan([])
         try:
             done = _compare(sources, header, options, signals.check)
@@ -118,14 +127,14 @@ def extract_all(
 
 
 def _take_over(done: Plan, summary: Summary) -> None:
-    """Say in the summary what the run found."""
+    """Put what was compared into the summary."""
     summary.already, summary.changed = done.already, len(done.changed)
     summary.failures, summary.unreadable = done.failures, done.unreadable
     summary.gone, summary.others = done.gone, done.others
 
 
 def _require_output(options: Options) -> None:
-    """Have the place of the output there, and writable."""
+    """Make sure that the output can be written."""
     if options.shard_bytes is None:
         require_writable(options.output)
         require_no_shard(options.output)
@@ -167,7 +176,7 @@ def _writer(header: Header, options: Options) -> Output:
 def _compare(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
-    """`_plan`; where it hashes files it may take hours, and says so."""
+    """`_plan`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
     with waiting("comparing files with the output", stderr_console(), quiet) as passing:
 

@@ -6,6 +6,7 @@ import codecs
 import glob
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ def collect(
     include : sequence of str
         Patterns of files and folders to take too, although they are hidden or have another ending.
     passed_over : PassedOver, optional
-        Is told what was not taken.
+        Filled with what was not taken.
 
     Returns
     -------
@@ -163,6 +164,24 @@ def read_list(data: bytes) -> list[str]:
     separator = b"\0" if b"\0" in data else b"\n"
     entries = (entry.removesuffix(b"\r") for entry in data.split(separator))
     return [os.fsdecode(entry) for entry in entries if entry]
+
+
+def list_files(name: str | os.PathLike[str]) -> list[str]:
+    """Paths of a list (see `read_list`) in a file, or on standard input if its name is "-".
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read.
+    """
+    name = os.fspath(name)
+    if name == "-" and sys.stdin is None:
+        raise UsageError("list of files -: standard input is closed")
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"list of files {printable(name)}: {error.strerror}") from None
+    return read_list(data)
 
 
 def _without_mark(data: bytes) -> bytes:
@@ -344,7 +363,9 @@ class Search:
         return any(named) or (is_folder and any(p.leads_into(below) for p in self._include))
 
     def _is_excluded(self, below: str, path: Path) -> bool:
-        covered = [pattern.covers(below, path) for pattern in self._exclude]  # each is told
+        covered = [
+            pattern.covers(below, path) for pattern in self._exclude
+        ]  # all: their use is noted
         return any(covered)
 
 
@@ -367,7 +388,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _source(track_id: str, path: Path) -> Source:
-    """A source with its size; what else may be wrong with it, opening it will tell."""
+    """A source with its size; what else may be wrong shows when it is opened."""
     try:
         status = path.stat()
     except OSError:

@@ -19,12 +19,16 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._types import Array
-from ..errors import BackendError, Vit1dxError, one_line
-from ..store.track import Parts, TrackBuffer, TrackEnd
+from ..errors import BackendError, Vit1dxError, reason_of
+from ..store.format import warning_texts
+from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
+
+if TYPE_CHECKING:
+    from ..extractor import Extractor
 
 #: Seconds between two signs of life while a file is hashed.
 PROGRESS_SECONDS = 1.0
@@ -42,7 +46,7 @@ def main(descriptor: int, parent: int, arena: int | None) -> None:
     parent : int
         Process id of the run.
     arena : int or None
-        Of the memory that arrays are laid in, where there is any.
+        Of the memory that arrays are shared in, where there is any.
     """
     _die_with(parent)
     shared = None if arena is None else Arena(arena)
@@ -59,13 +63,13 @@ def _work(channel: Channel) -> None:
     spec, _ = channel.receive()
     try:
         with _warnings() as warnings:
-            extractor = _make(spec["factory"], spec["arguments"])
+            extractor = _make_extractor(spec["factory"], spec["arguments"])
             backend = extractor.backend
     except Vit1dxError as error:
         channel.send({"event": "refused", "error": type(error).__name__, "reason": str(error)})
         return
     except Exception as error:  # nobody else would see it: a worker's stderr goes nowhere
-        reason = f"the model cannot be loaded: {type(error).__name__}: {one_line(error)}"
+        reason = f"the model cannot be loaded: {type(error).__name__}: {reason_of(error)}"
         channel.send({"event": "refused", "error": BackendError.__name__, "reason": reason})
         return
     if backend.device == "cpu":
@@ -86,13 +90,13 @@ def _work(channel: Channel) -> None:
         except MemoryError:
             channel.send({"event": "failed", "reason": "out of memory"})
         except Exception as error:  # whatever one file does to a decoder, the others come next
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            reason = f"{type(error).__name__}: {reason_of(error)}"
             channel.send({"event": "failed", "reason": reason})
 
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Collect what is warned of, for the run to pass on: a worker's stderr goes nowhere."""
+    """Collect warnings for the run to pass on: a worker's stderr goes nowhere."""
     texts: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
@@ -111,43 +115,90 @@ def _probe(path: str) -> float | None:
 
 
 def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
-    from ..extractor import extract_file
-
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
     path = Path(job["path"])
-    digest = file_sha256(path, _seldom(progress)) if job["checksum"] else ""
+    digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
-    track = TrackBuffer(sink, dtype)
+    track = TokenBuffer(sink, dtype)
     extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
     track.finish()
 
 
-def _seldom(call: Callable[[], None]) -> Callable[[], None]:
+def extract_file(
+    extractor: Extractor,
+    path: Path,
+    track: TokenBuffer,
+    progress: Callable[[float], None] = lambda seconds: None,
+) -> None:
+    """Extract one file, all but the last step.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    path : Path
+    track : TokenBuffer
+        To be finished by the caller; its attributes will be what is known of the file.
+    progress : callable
+        Called now and then with the seconds of audio done since the last call.
+
+    Raises
+    ------
+    AudioError
+        If there is no usable audio in it.
+    TokensError
+        If what the model gives of it cannot be kept.
+    """
+    from ..audio.checks import SignalChecks
+    from ..audio.decode import AudioFile
+    from ..audio.files import mtime_ns, printable
+
+    with AudioFile(path) as file:
+        done = 0.0
+        checks = SignalChecks(file.sample_rate)
+        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
+            track.add(tokens)
+            progress(float(tokens.time[-1]) - done)
+            done = float(tokens.time[-1])
+        track.attributes = {
+            "source": printable(os.path.abspath(path)),
+            "size": file.status.st_size,
+            "mtime_ns": mtime_ns(file.status),
+            "duration": file.duration,
+            "sample_rate": file.sample_rate,
+            "channels": file.channels,
+            "start_time": file.start_time,
+            "decoder": file.decoder,
+        }
+        if found := [*file.warnings, *checks.warnings()]:
+            track.attributes["warnings"] = warning_texts(found)
+
+
+def _throttled(call: Callable[[], None]) -> Callable[[], None]:
     """A function that makes a call once in `PROGRESS_SECONDS` at most."""
     last = time.monotonic()
 
-    def now_and_then() -> None:
+    def throttled() -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
             call()
 
-    return now_and_then
+    return throttled
 
 
 class _ChannelSink:
-    """Sends a track's arrays on; a `TrackSink`."""
+    """Sends a track's arrays on; a `Sink`."""
 
     def __init__(self, channel: Channel, path: str) -> None:
         self._channel, self._path = channel, path
         channel.discard()  # a track before this one may have ended halfway
 
     def keep(self, array: Array) -> Array:
-        return self._channel.lay(array)
+        return self._channel.share(array)
 
     @cached_property
     def _expected(self) -> float | None:
@@ -155,17 +206,17 @@ class _ChannelSink:
         return _probe(self._path)
 
     def append(self, parts: Parts) -> None:
-        names, arrays = _flat(parts)
+        names, arrays = _flattened(parts)
         self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
 
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
-        names, arrays = _flat(parts)
-        words = {"checksums": end.checksums, "attributes": end.attributes}
-        message = {"event": "done", "names": names, **words}
-        self._channel.send(message, [end.mean_token, *arrays])
+    def finish(self, parts: Parts, totals: Totals) -> None:
+        names, arrays = _flattened(parts)
+        known = {"checksums": totals.checksums, "attributes": totals.attributes}
+        message = {"event": "done", "names": names, **known}
+        self._channel.send(message, [totals.mean_token, *arrays])
 
 
-def _flat(parts: Parts) -> tuple[list[str], list[Array]]:
+def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
     named = [(name, part) for name, held in parts.items() for part in held]
     return [name for name, _ in named], [part for _, part in named]
 
@@ -197,7 +248,7 @@ def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
     return digest.hexdigest()
 
 
-def _make(factory: str, arguments: Message) -> Any:
+def _make_extractor(factory: str, arguments: Message) -> Any:
     """An extractor, made by ``module:callable``."""
     module, _, name = factory.partition(":")
     return getattr(import_module(module), name)(**arguments)
@@ -206,7 +257,7 @@ def _make(factory: str, arguments: Message) -> Any:
 def _preload() -> None:
     """Import what takes long while the run still looks for files."""
     if find_spec("onnxruntime"):
-        with suppress(Exception):  # where it is needed, it is imported again, and the reason told
+        with suppress(Exception):  # imported again where it is needed, it gives its reason
             import_module("vit1dx.model.onnx")
     import_module("vit1dx.extractor")
 

@@ -1,4 +1,24 @@
-"""An HDF5 file that is at a commit at any instant, and the journal that makes it so."""
+"""An HDF5 file that is at a commit at any instant, and the journal that makes it so.
+
+What a reader may rely on: whenever it opens the file, by `JournaledFile`, it sees all of one commit
+and nothing of the next, beside a writer as after a kill. It must open it again when `state` has
+changed. Other programs see the same but for some milliseconds of each commit, and after a kill in
+one, until a writer or `recover` brings the file to that commit.
+
+What a kill, a power cut or a full disk costs: what was written since the last commit, no more. A
+commit cut short is wholly there once its journal was, and otherwise not at all.
+
+Why: between commits, writes behind the committed end go to the file at once, where nothing points
+to them; writes to committed bytes are held in memory, as pages. A commit then
+1. syncs the file: the new bytes are on the disk before anything points to them;
+2. writes the pages into the journal beside the file, with a checksum over all, and syncs it: from
+   here on the commit counts, as readers put the journal's pages over the file's;
+3. writes the pages into the file, and syncs it;
+4. empties the journal, which needs no sync: applied once more, it changes nothing.
+
+A journal counts only if it is whole and its own: it carries the file's superblock from before the
+commit, and the file must have that, or the new one. One process may write; `lock` sees to that.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +44,7 @@ _CRC = struct.Struct("<I")
 
 
 class Disk:
-    """What is asked of the file system; tests put one in its place that remembers."""
+    """The calls to the file system that a commit makes; tests replace it."""
 
     def write(self, file: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of it, or raise OSError."""
@@ -111,7 +131,7 @@ def read_journal(path: Path) -> Journal | None:
 
 
 def recover(path: Path, disk: Disk | None = None) -> None:
-    """Bring a file to its last commit; for the one process that may write it."""
+    """Bring a file to its last commit; only the process that holds its lock may."""
     disk = disk or Disk()
     journal = read_journal(path)
     if journal is not None:
@@ -124,7 +144,7 @@ def recover(path: Path, disk: Disk | None = None) -> None:
 
 
 def apply(disk: Disk, file: int, journal: Journal) -> None:
-    """Make a journal's changes, lastingly; doing so again does no harm."""
+    """Make a journal's changes, and sync; doing so again changes nothing."""
     for offset, page in sorted(journal.pages.items()):
         disk.write(file, page, offset)
     if os.fstat(file).st_size != journal.end:
@@ -133,7 +153,7 @@ def apply(disk: Disk, file: int, journal: Journal) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make names in a folder last: files made, renamed or removed in it."""
+    """Sync a folder: the names of files made, renamed or removed in it."""
     folder = os.open(path, os.O_RDONLY)
     with suppress(OSError):  # some network file systems do not know how
         os.fsync(folder)
@@ -143,6 +163,20 @@ def sync_folder(path: Path) -> None:
 PAGE = 4096
 #: HDF5's superblock of version 2: how it begins, and where in it stands the end of the file.
 SIGNATURE, END_AT = b"\x89HDF\r\n\x1a\n\x02", 28
+
+
+#: Close on exec, and no newline translation, each where the system knows of it.
+OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _read_at(file: int, view: memoryview, offset: int) -> int:
+    """Fill a buffer, or its start; returns how many bytes."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [view], offset)
+    os.lseek(file, offset, os.SEEK_SET)  # Windows
+    data = os.read(file, len(view))
+    view[: len(data)] = data
+    return len(data)
 
 
 class JournaledFile:
@@ -183,11 +217,11 @@ class JournaledFile:
         self._disk = disk or Disk()
         self._journal = -1
         self._journal_path = journal_path(path)
-        self._file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        self._file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | OPEN_FLAGS)
         try:
             # Before the journal is read: a commit meanwhile is noticed, if only afterwards.
             self.opened_at = self.state()
-            self._superblock = os.pread(self._file, SUPERBLOCK, 0)
+            self._superblock = self._read_superblock()
             journal = None if writable else read_journal(path)
             self._pages = {
                 at: bytearray(page) for at, page in (journal.pages if journal else {}).items()
@@ -201,8 +235,12 @@ class JournaledFile:
             raise
         self._end, self._at = self._committed, 0
 
+    def _read_superblock(self) -> bytes:
+        data = bytearray(SUPERBLOCK)
+        return bytes(data[: _read_at(self._file, memoryview(data), 0)])
+
     def _stored_end(self) -> int:
-        """The end by the superblock; what lies behind was appended and never committed."""
+        """The end by the superblock; what is behind it was appended and never committed."""
         size = os.fstat(self._file).st_size
         if not self.has_commits:
             return size
@@ -229,7 +267,7 @@ class JournaledFile:
         the file grows where no reader looks.
         """
         status = os.fstat(self._file)
-        superblock = os.pread(self._file, SUPERBLOCK, 0)
+        superblock = self._read_superblock()
         if self._is_in_place():
             with suppress(FileNotFoundError):
                 status = os.stat(self._journal_path)
@@ -263,7 +301,7 @@ class JournaledFile:
         done = 0
         try:
             while done < size:
-                count = os.preadv(self._file, [view[done:]], start + done)
+                count = _read_at(self._file, view[done:], start + done)
                 if not count:
                     break
                 done += count
@@ -301,7 +339,7 @@ class JournaledFile:
         return size
 
     def flush(self) -> None:
-        """Nothing: `commit` it is that makes writes last."""
+        """Do nothing: `commit` makes writes last."""
 
     # What the writer of a feature file calls.
 
@@ -336,7 +374,7 @@ class JournaledFile:
 
     def _require_in_place(self) -> None:
         if not self._is_in_place():
-            raise OSError("it was removed, or another file put in its place, while it was written")
+            raise OSError("it was removed or replaced while it was written")
 
     def _is_in_place(self) -> bool:
         try:
@@ -357,11 +395,11 @@ class JournaledFile:
         self._disk.sync(self._journal)
 
     def abandon(self) -> None:
-        """Let nothing reach the disk any more: the file stays at its last commit."""
+        """Write nothing from now on: the file stays at its last commit."""
         self._abandoned = True
 
     def close(self) -> None:
-        """Close the file, and remove a journal that is of no more use; once more is no harm."""
+        """Close the file, and remove its journal if all was applied; closing twice is allowed."""
         if self._journal >= 0:
             os.close(self._journal)
             if self.error is None:

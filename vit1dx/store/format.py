@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from .. import __version__
 from .._types import Array
+from .._version import __version__
 from ..config import Config
 from ..errors import AudioWarning
 from ..model.backend import BackendInfo
@@ -63,8 +63,8 @@ def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
 
 def storable(text: str) -> str:
     """Text that HDF5 takes, on one line: without NUL or what is not UTF-8."""
-    words = " ".join(text.replace("\0", " ").split())
-    return words.encode("utf-8", "backslashreplace").decode()
+    line = " ".join(text.replace("\0", " ").split())
+    return line.encode("utf-8", "backslashreplace").decode()
 
 
 def warning_texts(warnings: Iterable[AudioWarning]) -> list[str]:
@@ -91,7 +91,7 @@ def count_codes(codes: Iterable[str]) -> dict[str, int]:
 
 FORMAT = "vit1dx-features"
 FORMAT_VERSION = 1
-#: `model_trained` of weights that do not say.
+#: `model_trained` where it is not known.
 UNKNOWN_TRAINING = -1
 #: "v108" makes groups compact, and lets attributes outgrow 64 KiB.
 VERSIONS = ("v108", "v108")
@@ -99,7 +99,7 @@ VERSIONS = ("v108", "v108")
 
 @dataclass(frozen=True)
 class Header:
-    """What a feature file says of how it was made.
+    """How a feature file was made.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Header:
     dtype : {"float32", "float16"}
         Of the tokens and the attention.
     backend : BackendInfo or None
-        What really ran; to be known when a file is made.
+        What really runs; must be known when a file is made.
     precision : str or None
         What the model computes in; None where it is the weights' own.
     shard : int or None
@@ -132,7 +132,7 @@ class Header:
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of the file's root."""
-        assert self.backend is not None, "whoever makes a file has asked what runs"
+        assert self.backend is not None, "a file is made once the backend is known"
         trained = self.weights.trained
         return {
             "format": FORMAT,

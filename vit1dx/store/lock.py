@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
 
 from ..errors import LockedError, StoreError
-from .mounts import locks_reach_other_hosts
+from .format import storable
 from .place import beside, resolved
 
 
@@ -23,7 +23,7 @@ def lock_path(output: Path) -> Path:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether a run seems to write a feature file, or the folder that it is a shard of."""
+    """Whether there is a lock on a feature file, or on the folder that it is a shard of."""
     return lock_path(file).exists() or lock_path(file.parent).exists()
 
 
@@ -32,7 +32,7 @@ class OutputLock:
 
     The kernel's lock on the file (flock) ends with its process. It decides on one machine, by
     whatever names that goes (containers), and between machines where the file system passes it on.
-    Otherwise the words in the file decide: process, host, and which start of which machine.
+    Otherwise the content of the file decides: process, host, and which start of which machine.
 
     Parameters
     ----------
@@ -85,7 +85,9 @@ class OutputLock:
         return same_machine or locks_reach_other_hosts(self.path)
 
     def _lock(self) -> bool:
-        """Whether the kernel's lock was had; False where the file system has none."""
+        """Take the kernel's lock; False where the file system has none."""
+        import fcntl  # only here: readers import this module where there is no fcntl (Windows)
+
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -101,12 +103,14 @@ class OutputLock:
             return False
 
     def _refusal(self, holder: dict[str, Any], hint: str = "") -> LockedError:
-        who = "process {} on {}".format(holder.get("pid", "?"), holder.get("host", "?"))
+        pid, host = (storable(str(holder.get(key, "?"))) for key in ("pid", "host"))
         hint = "" if _is_here(holder) else hint
-        return LockedError(f"{self._output} is being written by another run, {who}{hint}")
+        return LockedError(
+            f"{self._output} is being written by another run, process {pid} on {host}{hint}"
+        )
 
     def close(self) -> None:
-        """Give the output free."""
+        """Release the lock, and remove its file."""
         if self._in_place():
             self.path.unlink(missing_ok=True)
         self._release()
@@ -131,7 +135,7 @@ def _myself() -> dict[str, Any]:
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         values = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -147,12 +151,12 @@ def _has_died_here(holder: dict[str, Any]) -> bool:
 
 def _is_alive(holder: dict[str, Any]) -> bool:
     """Whether a process of this host still runs, and its number is not another's by now."""
-    pid = int(holder.get("pid", 0))
-    if pid <= 0 or holder.get("boot") != _boot():
+    pid = holder.get("pid")
+    if not isinstance(pid, int) or pid <= 0 or holder.get("boot") != _boot():
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
@@ -173,3 +177,46 @@ def _started(pid: int) -> int | None:
         return int(fields[19])
     except (OSError, IndexError, ValueError):
         return None
+
+
+#: File systems that pass flock on to other hosts: always, or by an option of the mount.
+SHARED_LOCKS = {
+    "nfs": "local_lock=none",
+    "nfs4": "local_lock=none",
+    "lustre": "flock",
+    "ceph": "",
+}
+
+
+def locks_reach_other_hosts(path: Path, table: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether the file system has a lock on a file keep off processes of other hosts too.
+
+    Parameters
+    ----------
+    path : Path
+    table : Path
+        As Linux has it (proc_pid_mountinfo(5)); nothing is known where there is none.
+    """
+    try:
+        mounts = [_mount(line) for line in table.read_text().splitlines()]
+    except OSError:
+        return False
+    place = Path(os.path.realpath(path))
+    above = [mount for mount in mounts if place.is_relative_to(mount[0])]
+    if not above:
+        return False
+    # The longest, and of several mounted there the last, which hides the others.
+    _, kind, options = max(enumerate(above), key=lambda at: (len(at[1][0]), at[0]))[1]
+    needed = SHARED_LOCKS.get(kind)
+    return needed is not None and (not needed or needed in options)
+
+
+def _mount(line: str) -> tuple[str, str, list[str]]:
+    """Where something is mounted, its kind, and its options."""
+    mount, _, system = line.partition(" - ")
+    kind, _, options = system.split(" ", 2)
+    return _unescaped(mount.split(" ")[4]), kind, options.split(",")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from abc import ABC, abstractmethod
-from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
-from ..errors import StoreError, UsageError, WriteError
+from ..errors import StoreError, UsageError
 from ..model.request import parse_bytes
-from .track import TrackWriter
 
 
 def resolved(path: Path) -> Path:
     """The path itself, or where it is a symbolic link, what that leads to, there or not.
 
-    Links above it do not matter: what lies beside a file is the same by either name.
+    Links above it do not matter: the files beside it are the same by either name.
     """
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
@@ -37,77 +33,6 @@ _SHARD = re.compile(r"(\d{5,})\.h5")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
 _OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal)?|lock")
 
-_O = TypeVar("_O", bound="Output")
-
-
-class Output(ABC):
-    """What a run writes its tracks and failures into; a context manager.
-
-    Attributes
-    ----------
-    path : Path
-    finished : bool
-        Whether the run came to its end, as the output will say once it is closed.
-    limit : float
-        Bytes that a track may have before it outgrows a file of the output.
-    """
-
-    path: Path
-    finished: bool = True
-    limit: float = float("inf")
-
-    @abstractmethod
-    def require_place(self, track_id: str) -> None:
-        """Raise `AudioError` unless there is a place for a track."""
-
-    @abstractmethod
-    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
-        """A place for a track, of about so many bytes; it is there when its `finish` was called.
-
-        Raises
-        ------
-        AudioError
-            If there is no place for it.
-        """
-
-    @abstractmethod
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
-        """Record that a file failed, and why; returns the reason as it is recorded.
-
-        A track made of the file as it was before is kept.
-        """
-
-    @abstractmethod
-    def commit_if_due(self) -> None:
-        """Commit if the last time is a while ago and something waits."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Commit and close.
-
-        Raises
-        ------
-        WriteError
-            If the last commit cannot be.
-        """
-
-    @abstractmethod
-    def abandon(self) -> None:
-        """Close all as it was last committed."""
-
-    def __enter__(self: _O) -> _O:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        elif issubclass(kind, WriteError):
-            self.abandon()
-        else:
-            self.finished = False
-            with suppress(WriteError):  # what went wrong first says more
-                self.close()
-
 
 def shard_limit(output: str, size: str | None) -> int | None:
     """Most bytes of a shard where an output is a folder, by its name or as it is there; or None.
@@ -122,7 +47,7 @@ def shard_limit(output: str, size: str | None) -> int | None:
         return parse_bytes(size or SHARD_SIZE)
     if Path(output).suffix.lower() not in SUFFIXES:
         raise UsageError(
-            f"-o {output}: what is written is HDF5; give a name that ends in "
+            f"-o {output}: the output is HDF5; give a name that ends in "
             f"{' or '.join(SUFFIXES)}, or in '/' for a folder"
         )
     if size is not None:
@@ -161,7 +86,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Have a folder for shards at `path`.
+    """Make a folder for shards at `path`, unless it exists.
 
     Raises
     ------
@@ -172,8 +97,7 @@ def require_folder(path: Path) -> None:
     """
     if path.is_file():
         raise UsageError(
-            f"{path} was made as one file and cannot be gone on with as a folder; leave out the "
-            "'/', or give another -o"
+            f"{path} is a file, not a folder of shards; leave out the '/', or give another -o"
         )
     if not path.is_dir():
         _require_home(path)
@@ -184,8 +108,8 @@ def require_folder(path: Path) -> None:
     foreign = sorted(name for name in os.listdir(path) if not _is_ours(name))
     if foreign:
         raise UsageError(
-            f"{path} holds other things than shards of features, such as {foreign[0]}; give a "
-            "folder for features alone"
+            f"{path} holds files other than shards, such as {foreign[0]}; give a folder for "
+            "features alone"
         )
     for file in (shard_path(path, 0), *feature_files(path)):
         require_writable(file)

@@ -14,27 +14,28 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import AudioWarning, ForeignFileError, StoreError, TrackError
+from ..errors import ForeignFileError, StoreError, TrackError
+from ..tokens import Select, Track
+from .committed import CommittedFile
 from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, read_table
-from .latest import CommittedFile
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
 
 
-class Track:
-    """One track of open features; arrays are read when they are asked for.
+class StoredTrack(Track):
+    """One track of open features; its arrays are read when they are asked for.
 
-    It can be pickled, and then opens its features again by their path. Every method raises
-    `StoreError` once they were closed.
+    It can be pickled, and then opens its features again by their path. Reading raises `StoreError`
+    once they were closed.
 
     Attributes
     ----------
     id : str
         Its path below the input folder.
-    layers : tuple of int
-        The layers kept.
+    layers, duration, warnings
+        See `vit1dx.Track`.
     attributes : dict
         ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``,
         and ``warnings`` where there are any.
@@ -42,85 +43,37 @@ class Track:
 
     def __init__(self, track_id: str, features: Features) -> None:
         self.id, self._features = track_id, features
-        self.layers, self.attributes = self._read(
-            lambda group: (tuple(int(layer) for layer in group["layer"]), plain(group.attrs))
+        self.layers, self.attributes = features.visit(
+            track_id,
+            lambda group: (tuple(int(layer) for layer in group["layer"]), plain(group.attrs)),
         )
+        self.warnings = tuple(parse_warnings(self.attributes.get("warnings", ())))
+
+    @property
+    def duration(self) -> float:  # type: ignore[override]
+        """See `vit1dx.Track`."""
+        return float(self.attributes["duration"])
 
     @property
     def group(self) -> h5py.Group:
-        """The track as h5py has it: until a run writes the file, and something else is read."""
-        return self._read(lambda group: group)
+        """The track as h5py has it; valid until the file is written and something else is read."""
+        return self._features.visit(self.id, lambda group: group)
 
-    def _read(self, take: Callable[[h5py.Group], _T]) -> _T:
-        return self._features.read(self.id, take)
+    def _part(self, name: str, select: Select) -> Array | None:
+        def take(group: h5py.Group) -> Array | None:
+            return group[name][select(group)] if name in group else None
 
-    @property
-    def warnings(self) -> list[AudioWarning]:
-        """What looked wrong with the audio."""
-        return parse_warnings(self.attributes.get("warnings", ()))
+        return self._features.visit(self.id, take)
 
-    @property
-    def duration(self) -> float:
-        """Length of what was decoded, s."""
-        return float(self.attributes["duration"])
-
-    def time(self, start: float | None = None, stop: float | None = None) -> Array:
-        """Centres of the tokens from `start` up to, not including, `stop` (s): (time,) float64."""
-        return self._read(lambda group: group["time"][_range(group, start, stop)])
-
-    def sequence_tokens(
-        self, layer: int, start: float | None = None, stop: float | None = None
-    ) -> Array:
-        """Sequence tokens of a layer, (time, feature), of the same range as `time` gives."""
-        row = self._index(layer)
-        return self._read(lambda group: group["sequence_tokens"][row, _range(group, start, stop)])
-
-    def class_token(self, layer: int) -> Array:
-        """Class tokens of a layer, (window, feature)."""
-        return self._layer("class_token", layer)
-
-    def mean_token(self, layer: int) -> Array:
-        """Mean of a layer's class and sequence tokens, (feature,)."""
-        return self._layer("mean_token", layer)
-
-    def window_start(self) -> Array:
-        """Centre of each window's first frame, s: (window,) float64."""
-        return self._read(lambda group: group["window_start"][:])
-
-    def attention(self, layer: int) -> Array:
-        """Attention of a layer: (window, head, query, key), or (window, head, key).
-
-        Raises
-        ------
-        StoreError
-            If the file holds none, or not this layer.
-        """
-        if self._read(lambda group: "attention" not in group):
-            raise StoreError(f"no attention in {self._features.path}")
-        return self._layer("attention", layer)
-
-    def _layer(self, name: str, layer: int) -> Array:
-        row = self._index(layer)
-        return self._read(lambda group: group[name][row])
-
-    def _index(self, layer: int) -> int:
-        try:
-            return self.layers.index(layer)
-        except ValueError:
-            raise StoreError(f"no layer {layer}; layers {list(self.layers)} were kept") from None
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r}, layers={self.layers})"
 
 
-def _range(group: h5py.Group, start: float | None, stop: float | None) -> slice:
-    bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
-    first, end = np.searchsorted(group["time"][:], bounds)
-    return slice(int(first), int(end))
-
-
-class Features(Mapping[str, Track]):
+class Features(Mapping[str, StoredTrack]):
     """Features, open for reading: a mapping from track ids to tracks, and a context manager.
 
     They stay readable while a run adds to them. They can be pickled, with their tracks, and are
-    opened again by their path where they are unpickled: in the workers of a data loader, say.
+    opened again by their path where they are unpickled, as in the workers of a data loader.
 
     Attributes
     ----------
@@ -128,7 +81,7 @@ class Features(Mapping[str, Track]):
     layers : tuple of int
         The layers kept.
     attributes : dict
-        What the root says of how they were made: weights, backend, versions.
+        How they were made, from the root of the file: weights, backend, versions.
     config : dict
         Front end, model, windows, and what was asked for.
     """
@@ -148,7 +101,7 @@ class Features(Mapping[str, Track]):
         return {key: str(row["reason"]) for key, row in self.failed().items()}
 
     @abstractmethod
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """What `take` gives of a track's group, all of it at one commit.
 
         Raises
@@ -165,10 +118,10 @@ class Features(Mapping[str, Track]):
 
     @abstractmethod
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
-        """The file each of some tracks was read from, as the track says."""
+        """The audio file that each of some tracks was read from."""
 
-    def __getitem__(self, track_id: str) -> Track:
-        return Track(track_id, self)
+    def __getitem__(self, track_id: str) -> StoredTrack:
+        return StoredTrack(track_id, self)
 
     def __contains__(self, track_id: object) -> bool:
         return isinstance(track_id, str) and self.has(track_id)
@@ -187,6 +140,9 @@ class Features(Mapping[str, Track]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._place,)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, layers={self.layers})"
 
     def __enter__(self: _F) -> _F:
         return self
@@ -272,7 +228,7 @@ class FeatureFile(Features):
             return self._committed.read(lambda file: take(file[name]))
         except (KeyError, OSError, ValueError, RuntimeError) as error:
             raise StoreError(
-                f"/{name} of {self.path} cannot be read ({error}); 'vit1dx repair' makes it anew"
+                f"/{name} of {self.path} cannot be read ({error}); 'vit1dx repair' rebuilds it"
             ) from None
 
     @property
@@ -280,7 +236,7 @@ class FeatureFile(Features):
         """Whether its tables can take more rows."""
         return all(self._table(name, _can_grow) for name in ("index", "failures"))
 
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
 
         def taken(file: h5py.File) -> tuple[bool, Any]:

@@ -1,7 +1,8 @@
-"""A feature file written anew, with some of its tracks."""
+"""Repair: a feature file written again, with those of its tracks that are sound."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,18 +10,62 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from .commit import journal_path
+from ..errors import StoreError
+from .commit import journal_path, recover
+from .existing import require_no_shard
 from .index import Row
+from .lock import OutputLock
 from .place import beside
 from .reader import FeatureFile
-from .track import HELD_BYTES, TrackEnd
+from .track import HELD_BYTES, Totals
+from .verify import Report, check_all, combined
 from .writer import FeatureWriter, create, move_into_place
 
 
-def rewrite(path: Path, tracks: Sequence[str], failures: Mapping[str, Row], finished: bool) -> None:
+def repair(path: str | os.PathLike[str]) -> Report:
+    """Keep what is sound of features, and drop the rest; report what was wrong.
+
+    What later shards of a folder override is dropped too. A file with the sound tracks is written
+    beside each, and takes its place at once.
+
+    Raises
+    ------
+    StoreError
+        If there are none, a file cannot be opened as one at all, or a new one not be written.
+    """
+    path = Path(path)
+    require_no_shard(path)
+    with OutputLock(path):
+        reports = check_all(path)
+        try:
+            for report in reports:
+                if report.opened:
+                    recover(report.path)
+            # In order, so that a kill never leaves what nothing overrides any more.
+            for report in reports:
+                _mend(report)
+        except OSError as error:
+            raise StoreError(
+                f"{path} was not fully repaired, and nothing sound is lost: {error}"
+            ) from None
+    return combined(path, reports)
+
+
+def _mend(report: Report) -> None:
+    if report.opened:
+        finished = report.finished and not report.problems
+        _rewrite(report.path, report.sound, report.failures, finished)
+    else:
+        text = "is left as it was; move it away, and 'extract' computes what is missing"
+        report.problems.append(("", text))
+
+
+def _rewrite(
+    path: Path, tracks: Sequence[str], failures: Mapping[str, Row], finished: bool
+) -> None:
     """Write a file with these tracks and failures beside a feature file, and put it in its place.
 
-    For whoever holds the output's lock. What the tracks hold is copied a piece at a time.
+    The caller holds the output's lock. What the tracks hold is copied a piece at a time.
     """
     new = beside(path, ".new")
     try:
@@ -53,7 +98,7 @@ def _copy(group: h5py.Group, writer: FeatureWriter, track_id: str) -> None:
         if piece < pieces - 1:
             track.append(parts)
         else:
-            track.finish(parts, TrackEnd(group["mean_token"][:], sums, attributes))
+            track.finish(parts, Totals(group["mean_token"][:], sums, attributes))
 
 
 def _piece(data: h5py.Dataset, piece: int, pieces: int) -> Array:

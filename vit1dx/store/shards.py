@@ -15,13 +15,13 @@ import h5py
 
 from ..errors import StoreError, TrackError, WriteError
 from .commit import journal_path
+from .existing import require_replaceable, why_not_extended
 from .format import Header
 from .index import Row
-from .kind import require_replaceable, why_not_extended
-from .place import Output, feature_files, shard_number, shard_path
+from .place import feature_files, shard_number, shard_path
 from .reader import FeatureFile, Features
 from .track import TrackWriter
-from .writer import FeatureWriter
+from .writer import FeatureWriter, Output
 
 #: Room kept in a shard for what HDF5 adds at a commit: new chunks of the tables.
 TABLES_BYTES = 256 << 10
@@ -69,13 +69,13 @@ class Shard(FeatureWriter):
 
 
 class FolderWriter(Output):
-    """A folder of shards being written, or gone on with.
+    """A folder of shards being written, new or extended.
 
     Parameters
     ----------
     folder : Path
     header : Header
-        Of the shards to be made; one that is there goes on as it was made.
+        Of the shards to be made; one that exists keeps its own.
     limit : int
         Most bytes of a shard, but for one with a single track that is larger.
     overwrite : bool
@@ -84,7 +84,7 @@ class FolderWriter(Output):
     Raises
     ------
     StoreError
-        If no shard can be made, or the last one cannot be gone on with.
+        If no shard can be made, or the last one cannot be extended.
     """
 
     def __init__(self, folder: Path, header: Header, limit: int, overwrite: bool = False) -> None:
@@ -92,7 +92,7 @@ class FolderWriter(Output):
         shards = feature_files(folder)
         if overwrite:
             _remove(shards)
-        number = 0 if overwrite or not shards else _number_to_go_on_with(shards[-1])
+        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
         self._current = Shard(shard_path(folder, number), header)
         self._open = [self._current]
 
@@ -137,7 +137,7 @@ class FolderWriter(Output):
             self._open.pop().abandon()
 
     def _make_room(self, size: int) -> None:
-        """Go on to the next shard if this one has no room for so many bytes."""
+        """Begin the next shard if this one has no room for so many bytes."""
         if self._current.has_room(size, self.limit):
             return
         number = shard_number(self._current.path) + 1
@@ -145,12 +145,13 @@ class FolderWriter(Output):
             self._current = Shard(shard_path(self.path, number), self._header)
         except StoreError as error:
             raise WriteError(
-                f"{error}; what was finished is kept, and the same command goes on from there"
+                f"{error}; what was finished is kept, and the same command continues where it "
+                "stopped"
             ) from None
         self._open.append(self._current)
 
 
-def _number_to_go_on_with(last: Path) -> int:
+def _number_to_continue(last: Path) -> int:
     """That of the last shard, or where it cannot be extended, of the next."""
     return shard_number(last) + bool(why_not_extended(last))
 
@@ -251,14 +252,14 @@ class FeatureFolder(Features):
             self._open.pop(next(iter(self._open))).close()
         return shard
 
-    def read(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
         with self._guard:
             if not self.has(track_id):
                 raise TrackError(
                     f"no track {track_id!r} in {self.path}; iterating gives those it has"
                 )
-            return self._shard(self._tables[0][track_id][0]).read(track_id, take)
+            return self._shard(self._tables[0][track_id][0]).visit(track_id, take)
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
@@ -293,7 +294,7 @@ def open_features(path: str | os.PathLike[str]) -> Features:
     --------
     >>> with vit1dx.open("feats.h5") as features:  # doctest: +SKIP
     ...     for track in features.values():
-    ...         tokens = track.sequence_tokens(layer=8, start=10.0, stop=20.0)
+    ...         tokens = track.read("sequence_tokens", layer=8, start=10.0, stop=20.0)
     """
     return FeatureFolder(path) if os.path.isdir(path) else FeatureFile(path)
 

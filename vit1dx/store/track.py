@@ -31,7 +31,7 @@ def size_of(parts: Parts) -> int:
 
 
 @dataclass(frozen=True)
-class TrackEnd:
+class Totals:
     """What is known of a track once all of it was seen.
 
     Attributes
@@ -40,7 +40,7 @@ class TrackEnd:
     checksums : dict of lists of int
         CRC-32 of each array's bytes; one a layer where the first axis is the layer.
     attributes : dict
-        What to say of the track.
+        Of the track's group.
     """
 
     mean_token: Array
@@ -48,7 +48,7 @@ class TrackEnd:
     attributes: Mapping[str, Any]
 
 
-class TrackSink(Protocol):
+class Sink(Protocol):
     """Takes a track's arrays: a place in a feature file, or the way to one."""
 
     def keep(self, array: Array) -> Array:
@@ -57,26 +57,26 @@ class TrackSink(Protocol):
     def append(self, parts: Parts) -> None:
         """Take some of a track that is too long to hold; more will come."""
 
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
+    def finish(self, parts: Parts, totals: Totals) -> None:
         """Take the rest, or all, of a track."""
 
 
-class TrackBuffer:
+class TokenBuffer:
     """One track, taken batch by batch.
 
     Parameters
     ----------
-    sink : TrackSink
+    sink : Sink
     dtype : {"float32", "float16"}
         Of tokens and attention.
 
     Attributes
     ----------
     attributes : dict
-        What to say of the track, to be filled in before `finish`.
+        Of the track's group; set before `finish`.
     """
 
-    def __init__(self, sink: TrackSink, dtype: str) -> None:
+    def __init__(self, sink: Sink, dtype: str) -> None:
         self.attributes: dict[str, Any] = {}
         self._sink, self._dtype = sink, dtype
         self._mean = MeanToken()
@@ -110,7 +110,7 @@ class TrackBuffer:
         """Hand on what is held, and what is known of the whole."""
         mean = self._stored(self._mean.value)
         self._checksums["mean_token"] = checksums(mean)
-        self._sink.finish(self._take(), TrackEnd(mean, self._checksums, self.attributes))
+        self._sink.finish(self._take(), Totals(mean, self._checksums, self.attributes))
 
     def _stored(self, array: Array) -> Array:
         try:
@@ -134,7 +134,7 @@ class TrackBuffer:
 
 
 def checksums(array: Array, before: list[int] | None = None) -> list[int]:
-    """CRC-32 of an array's bytes, a layer each unless it has one axis; going on from `before`."""
+    """CRC-32 of an array's bytes, one a layer unless it has one axis; continues from `before`."""
     rows = [array] if array.ndim == 1 else list(array)
     starts = before or [0] * len(rows)
     return [
@@ -164,7 +164,7 @@ class Home(Protocol):
 
 
 class TrackWriter:
-    """One track of a feature file, a `TrackSink`.
+    """One track of a feature file, a `Sink`.
 
     Attributes
     ----------
@@ -194,7 +194,7 @@ class TrackWriter:
         self.written += size_of(parts)
         self._writer.commit_if_due()
 
-    def finish(self, parts: Parts, end: TrackEnd) -> None:
+    def finish(self, parts: Parts, totals: Totals) -> None:
         """Write the rest, contiguously if it is all there is, and link the track into the tree."""
         with self._writer.writing():
             for name in self._axes:
@@ -202,14 +202,16 @@ class TrackWriter:
                     self._write_whole(name, parts[name])
                 elif parts.get(name):
                     self._grow(name, parts[name])
-            self._data["mean_token"] = self._group.create_dataset("mean_token", data=end.mean_token)
+            self._data["mean_token"] = self._group.create_dataset(
+                "mean_token", data=totals.mean_token
+            )
             self._name_axes()
-            for name, sums in end.checksums.items():
+            for name, sums in totals.checksums.items():
                 scalar = self._data[name].ndim == 1
                 self._data[name].attrs["crc32"] = np.array(sums[0] if scalar else sums, np.uint32)
-            self._group.attrs.update(end.attributes)
+            self._group.attrs.update(totals.attributes)
             self._group.attrs["complete"] = np.int8(1)
-            self._writer.link(self._id, self._group, end.attributes)
+            self._writer.link(self._id, self._group, totals.attributes)
 
     @property
     def names(self) -> list[str]:

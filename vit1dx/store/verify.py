@@ -14,14 +14,10 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError
-from .commit import recover
 from .format import ATTENTION_AXES, AXES, SHARED_SCALES
 from .index import Row
-from .kind import require_no_shard
-from .lock import OutputLock
 from .place import feature_files
 from .reader import FeatureFile
-from .repair import rewrite
 from .shards import why_no_shard
 from .track import checksums
 
@@ -107,7 +103,7 @@ def check_file(
         found -= tracks_later
         report.tracks = len(found)
         report.problems += [
-            (key, "is in the index, but not there")
+            (key, "is in the index, but missing")
             for key in sorted(set(index) - found - tracks_later)
         ]
         layers = list(features.layers)
@@ -116,7 +112,7 @@ def check_file(
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
-            if track_id not in index:  # which 'repair' makes anew
+            if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
             report.problems += [(track_id, problem) for problem in problems]
         features.committed.require_read()
@@ -145,7 +141,7 @@ def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
 
 
 def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
-    """What of a group can be read; the index says what else there should be."""
+    """What of a group can be read; the index lists what else there should be."""
     with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
         for name in list(group):
             with suppress(Exception):
@@ -219,7 +215,7 @@ def _array_problems(name: str, data: h5py.Dataset) -> Iterator[str]:
     if "crc32" not in data.attrs:
         yield f"{name} has no checksum"
     elif np.ravel(data.attrs["crc32"]).tolist() != [number for (number,) in sums]:
-        yield f"{name} is not what its checksum says"
+        yield f"{name} does not match its checksum"
     if not finite:
         yield f"{name} holds values that are not finite"
     if not whole_rows:
@@ -242,48 +238,10 @@ def verify(path: str | os.PathLike[str]) -> Report:
     StoreError
         If there is none, or a file cannot be opened as one at all.
     """
-    return _in_all(Path(path), _check(Path(path)))
+    return combined(Path(path), check_all(Path(path)))
 
 
-def repair(path: str | os.PathLike[str]) -> Report:
-    """Keep what is sound of features, and drop the rest; says what was wrong.
-
-    What later shards of a folder override is dropped too. A file with the sound tracks is written
-    beside each, and takes its place at once.
-
-    Raises
-    ------
-    StoreError
-        If there are none, a file cannot be opened as one at all, or a new one not be written.
-    """
-    path = Path(path)
-    require_no_shard(path)
-    with OutputLock(path):
-        reports = _check(path)
-        try:
-            for report in reports:
-                if report.opened:
-                    recover(report.path)
-            # In order, so that a kill never leaves what nothing overrides any more.
-            for report in reports:
-                _rewrite(report)
-        except OSError as error:
-            raise StoreError(
-                f"{path} was not repaired to its end, and nothing sound is lost: {error}"
-            ) from None
-    return _in_all(path, reports)
-
-
-def _rewrite(report: Report) -> None:
-    if report.opened:
-        finished = report.finished and not report.problems
-        rewrite(report.path, report.sound, report.failures, finished)
-    else:
-        words = "is as it was; without it in the folder, 'extract' does again what is missing"
-        report.problems.append(("", words))
-
-
-def _check(path: Path) -> list[Report]:
+def check_all(path: Path) -> list[Report]:
     """A report on each feature file of an output, without what later shards override."""
     if not path.is_dir():
         return [check_file(path)]
@@ -319,7 +277,7 @@ def _strange(shards: Sequence[Path]) -> dict[Path, str]:
     return found
 
 
-def _in_all(path: Path, reports: Sequence[Report]) -> Report:
+def combined(path: Path, reports: Sequence[Report]) -> Report:
     """Reports on the shards of a folder as one; that on a file as it is."""
     if not path.is_dir():
         return reports[0]

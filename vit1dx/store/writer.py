@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -20,24 +21,95 @@ import numpy as np
 from ..errors import AudioError, StoreError, WriteError
 from ..model.request import Request
 from .commit import JournaledFile, recover, sync_folder
+from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Header, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
-from .kind import require_extendable, require_replaceable
-from .place import Output, beside, require_writable, resolved
-from .track import TrackBuffer, TrackWriter
+from .place import beside, require_writable, resolved
+from .track import TokenBuffer, TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
 
+_O = TypeVar("_O", bound="Output")
+
+
+class Output(ABC):
+    """What a run writes its tracks and failures into; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    finished : bool
+        Whether the run came to its end, as is recorded when the output is closed.
+    limit : float
+        Bytes that a track may have before it outgrows a file of the output.
+    """
+
+    path: Path
+    finished: bool = True
+    limit: float = float("inf")
+
+    @abstractmethod
+    def require_place(self, track_id: str) -> None:
+        """Raise `AudioError` unless there is a place for a track."""
+
+    @abstractmethod
+    def begin(self, track_id: str, size: int = 0) -> TrackWriter:
+        """A place for a track, of about so many bytes; it is there when its `finish` was called.
+
+        Raises
+        ------
+        AudioError
+            If there is no place for it.
+        """
+
+    @abstractmethod
+    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+        """Record that a file failed, and why; returns the reason as it is recorded.
+
+        A track made of the file as it was before is kept.
+        """
+
+    @abstractmethod
+    def commit_if_due(self) -> None:
+        """Commit if the last time is a while ago and something waits."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Commit and close.
+
+        Raises
+        ------
+        WriteError
+            If the last commit cannot be.
+        """
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close all as it was last committed."""
+
+    def __enter__(self: _O) -> _O:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, WriteError):
+            self.abandon()
+        else:
+            self.finished = False
+            with suppress(WriteError):  # the first error matters more
+                self.close()
+
 
 class FeatureWriter(Output):
-    """A feature file being written, or gone on with; a context manager.
+    """A feature file being written, new or extended; a context manager.
 
     Parameters
     ----------
     path : path
     header : Header, optional
-        Of the file to be made; one that is there goes on as it was made.
+        Of the file to be made; one that exists keeps its own.
     overwrite : bool
         Replace a file that is there.
 
@@ -49,7 +121,7 @@ class FeatureWriter(Output):
     Raises
     ------
     StoreError
-        If the file cannot be made, or one that is there cannot be gone on with.
+        If the file cannot be made, or one that exists cannot be extended.
     """
 
     def __init__(
@@ -89,9 +161,9 @@ class FeatureWriter(Output):
         self._dtype: str = asked["dtype"]
 
     @contextmanager
-    def track(self, track_id: str) -> Iterator[TrackBuffer]:
+    def track(self, track_id: str) -> Iterator[TokenBuffer]:
         """A track to write; nothing of it stays if an exception comes through."""
-        buffer = TrackBuffer(self.begin(track_id), self._dtype)
+        buffer = TokenBuffer(self.begin(track_id), self._dtype)
         yield buffer
         buffer.finish()
 
@@ -138,7 +210,7 @@ class FeatureWriter(Output):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn what goes wrong when a disk is full, or gone, into a `WriteError`."""
+        """Turn errors of a full or missing disk into a `WriteError`."""
         try:
             yield
         except Exception as error:
@@ -149,10 +221,10 @@ class FeatureWriter(Output):
             raise self._write_error(self._raw.error)
 
     def _write_error(self, error: Exception) -> WriteError:
-        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return WriteError(
-            f"{self.path} cannot be written: {words}; what was finished is kept, and the same "
-            "command goes on from there"
+            f"{self.path} cannot be written: {reason}; what was finished is kept, and the same "
+            "command continues where it stopped"
         )
 
     def link(self, track_id: str, group: h5py.Group, attributes: Mapping[str, Any]) -> None:
@@ -192,13 +264,13 @@ class FeatureWriter(Output):
         self._raw.close()
 
     def require_place(self, track_id: str) -> None:
-        """See `Output`: a track is a group; nothing else may lie in it, nor may it mean another."""
+        """See `Output`: a track is a group with no other track in it, and its id is unambiguous."""
         parts = track_id.split("/")
         if not all(part and part not in (".", "..") for part in parts) or "\0" in track_id:
             raise AudioError(f"{track_id!r} cannot name a track")
         for count in range(1, len(parts)):
             if "/".join(parts[:count]) in self.index:
-                raise AudioError(f"would lie inside track {'/'.join(parts[:count])}")
+                raise AudioError(f"would be inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
 

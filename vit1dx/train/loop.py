@@ -17,13 +17,13 @@ from .._types import Array
 from ..config import MelConfig, WindowConfig
 from ..errors import UsageError
 from ..model.vit import ViT1D, load
-from ..model.weights import read_safetensors_metadata
+from ..model.weights import read_safetensors_metadata, require_replaceable
 from .batches import Pairs2Mel, n_frames_of
 from .cache import CachedTrack, MelCache, find_audio
 from .contrast import Contrast
 from .data import PairSampler, Tracks, read_groups, split_tracks
 from .ranks import Ranks, has_bf16, join_ranks, leave_ranks
-from .recipe import AUTO, Recipe
+from .recipe import AUTO, Recipe, TrainingPrecision
 from .run import CHECKPOINT, LAST, Clock, RunFolder, Story, read_checkpoint
 from .stepper import Events, Stepper, Summary
 from .trainer import Trainer
@@ -91,6 +91,8 @@ def train(
     TrainingError
         If the loss is no number; the run can then be resumed from its last checkpoint.
     """
+    files = find_audio(audio, listed)
+    require_replaceable(output, [*files, *groups, *([init] if init else [])])
     ranks, run = join_ranks(device), RunFolder(output.with_suffix(".run"), output)
     events = events if events and ranks.leads else Events()
     try:
@@ -98,7 +100,7 @@ def train(
         recipe = _precise(recipe, ranks, state if resume else None)
         encoder = _encoder(_weights(run, init, branch, resume), recipe)
         mel, cache = encoder.config.mel, cache or run.folder / "cache"
-        cached, frames = _decoded(find_audio(audio, listed), cache, mel, workers, events, ranks)
+        cached, frames = _decoded(files, cache, mel, workers, events, ranks)
         training, held_out = split_tracks(cached, _merged(groups))
         trainer = _trainer(encoder, recipe, training, frames, ranks)
         validation = Validation(held_out, frames, mel, recipe, ranks.device)
@@ -126,8 +128,8 @@ def _precise(recipe: Recipe, ranks: Ranks, state: dict[str, Any] | None) -> Reci
     """The recipe with a precision: a resumed run's own, or what suits the device."""
     if recipe.precision != AUTO:
         return recipe
-    suited = "bf16" if has_bf16(ranks.device) else "fp32"
-    precision = state["recipe"]["precision"] if state else suited
+    suited: TrainingPrecision = "bf16" if has_bf16(ranks.device) else "fp32"
+    precision: TrainingPrecision = state["recipe"]["precision"] if state else suited
     return dataclasses.replace(recipe, precision=precision)
 
 

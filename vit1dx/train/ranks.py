@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ..errors import BackendError, UsageError
-
-DEVICES = ("auto", "cpu", "cuda")
+from ..model.request import require_choice
 
 #: How long ranks wait for each other: while one decodes a collection, the others wait for hours. If
 #: one dies, torchrun ends them all.
@@ -132,8 +131,7 @@ def end_rank(code: int = 0) -> None:
 
 
 def _device(name: str) -> torch.device:
-    if name not in DEVICES:
-        raise UsageError(f"device {name!r}; known are {', '.join(DEVICES)}")
+    require_choice("device", name)
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise BackendError("device cuda: PyTorch sees no CUDA device here; --device cpu would do")

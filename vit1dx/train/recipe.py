@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from ..errors import UsageError
+from ..model.request import require_choice
 from .mix import Part, parse_mix
 
-AUTO = "auto"
-PRECISIONS = (AUTO, "bf16", "fp32")
+TrainingPrecision: TypeAlias = Literal["auto", "bf16", "fp32"]
+AUTO: TrainingPrecision = "auto"
 _SHARES = ("cooldown", "shared_timbre", "jitter")
 _POSITIVE = ("batch", "seconds", "keep", "learning_rate", "clip", "temperature", "siblings")
 #: Settings that say how long a run is and how it ends, and may change while it is under way.
@@ -88,7 +89,7 @@ class Recipe:
     siblings: int = 2
     own_heads: bool = True
     augment: bool = True
-    precision: str = AUTO
+    precision: TrainingPrecision = AUTO
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -110,8 +111,7 @@ class Recipe:
             raise UsageError(f"keep is {self.keep}; it must be above 0 and at most 1")
         if self.batch < 2:
             raise UsageError(f"a batch of {self.batch} pair; at least 2 are needed for negatives")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"precision {self.precision!r}; known are {', '.join(PRECISIONS)}")
+        require_choice("precision", self.precision, get_args(TrainingPrecision))
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -13,9 +13,10 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import ForeignFileError, StoreError
-from vit1dx.store.kind import require_extendable
+from vit1dx.store.existing import require_extendable
+from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
-from vit1dx.store.verify import repair, verify
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import RunCli
@@ -68,9 +69,7 @@ def test_a_file_that_another_program_wrote_anew_is_good(tmp_path: Path, program:
         assert list(features) == list(TRACKS)
     report = verify(path)
     assert (report.problems, report.sound) == ([], list(TRACKS))
-    with pytest.raises(
-        StoreError, match=r"can be read, but not gone on with.*vit1dx repair"
-    ) as said:
+    with pytest.raises(StoreError, match=r"can be read, but not extended.*vit1dx repair") as said:
         FeatureWriter(path, _header())
     assert "overwrite" not in str(said.value)
     assert path.read_bytes() == before
@@ -92,7 +91,7 @@ def test_commands_agree_on_a_file_written_anew(cli: RunCli, songs: Path, tmp_pat
     shutil.copy(tmp_path / "music" / "a" / "x.wav", tmp_path / "music" / "new.wav")
     result = cli(*extract)
     assert (result.returncode, result.stderr.count("\n")) == (5, 1)
-    assert "'vit1dx repair' on it makes that possible" in result.stderr
+    assert "run 'vit1dx repair' on it first" in result.stderr
     assert cli("repair", "f.h5").returncode == 0
     assert cli(*extract).returncode == 0
     assert len(vit1dx.open(tmp_path / "f.h5")) == 3

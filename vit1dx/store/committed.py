@@ -15,9 +15,11 @@ from ..errors import ForeignFileError, StoreError
 from .commit import JournaledFile
 from .lock import is_locked
 
-#: How often a file is tried that is between two states: for some milliseconds of each second, while
-#: a commit is applied; and the pause between, s.
+#: How often a file that cannot be read is tried while nothing changes but a run may be writing it,
+#: and the pause between, s.
 ATTEMPTS, PAUSE = 10, 0.05
+#: How long it is tried while a run changes it, s.
+PATIENCE = 60.0
 #: File systems' clocks go by steps of up to 10 ms: two changes in one step cannot be told apart.
 STEP = 0.02  # s
 
@@ -27,9 +29,9 @@ _T = TypeVar("_T")
 class CommittedFile:
     """An HDF5 file, open for reading, whatever a run does to it meanwhile.
 
-    HDF5 keeps what it read of a file's structure, and is lost where a commit changes that. So the
-    file is looked at before and after each access, and opened again if it was written. It has its
-    own driver, because HDF5 would share what it keeps with whoever else has the file open.
+    HDF5 caches what it read of a file's structure, which a commit changes. So the file is looked at
+    before and after each access, and opened again if it was written. It has its own driver, because
+    HDF5 would share its cache with others that have the file open.
 
     Parameters
     ----------
@@ -61,23 +63,26 @@ class CommittedFile:
             If the file cannot be read, or was closed; and whatever `take` raises.
         """
         with self._guard:
-            for attempt in range(ATTEMPTS):
+            attempts = _Attempts()
+            while True:
                 try:
                     result = take(self.current())
                     self.require_read()
                     if not self.was_written:
                         return result
                 except Exception:
-                    is_between = self.was_written or is_locked(self._place)
-                    if self._closed or not is_between or attempt == ATTEMPTS - 1:
+                    if self._closed or not self._may_change or not attempts.another(self._raw):
                         if self._file is None:
                             self._drop()
                         raise
-                    self._drop()
-                    time.sleep(PAUSE)
-            raise StoreError(
-                f"{self.path} is written faster than it can be read; wait for the run's end"
-            )
+                else:
+                    if not attempts.another(self._raw):
+                        raise StoreError(
+                            f"{self.path} is written faster than it can be read; wait for the "
+                            "end of the run"
+                        )
+                self._drop()
+                time.sleep(PAUSE)
 
     def current(self) -> h5py.File:
         """The file as h5py has it, opened again if it was written since."""
@@ -92,6 +97,10 @@ class CommittedFile:
     def was_written(self) -> bool:
         """Whether the file is not as it was when it was opened."""
         return self._raw is not None and self._raw.state() != self._raw.opened_at
+
+    @property
+    def _may_change(self) -> bool:
+        return self.was_written or is_locked(self._place)
 
     @property
     def has_commits(self) -> bool:
@@ -109,7 +118,7 @@ class CommittedFile:
             raise StoreError(f"{self.path} cannot be read: {self._raw.error.strerror}")
 
     def close(self) -> None:
-        """Close; doing so again does no harm."""
+        """Close; closing twice is allowed."""
         with self._guard:
             self._closed = True
             self._drop()
@@ -136,6 +145,22 @@ class CommittedFile:
             file.close()
         if raw is not None:
             raw.close()
+
+
+class _Attempts:
+    """Attempts at a file that a run may be writing: few while it stays the same."""
+
+    def __init__(self) -> None:
+        self._state: object = None
+        self._left, self._end = ATTEMPTS, time.monotonic() + PATIENCE
+
+    def another(self, file: JournaledFile | None) -> bool:
+        """Whether to try once more, the last one having failed."""
+        state = file and file.state()
+        if state != self._state:
+            self._state, self._left = state, ATTEMPTS
+        self._left -= 1
+        return self._left > 0 and time.monotonic() < self._end
 
 
 def _settled(path: Path) -> JournaledFile:

@@ -1,6 +1,6 @@
-"""What may be done to a file that is there: whether it is gone on with, repaired or replaced.
+"""What may be done to a file that exists: whether it can be extended, repaired or replaced.
 
-What a feature file is, `vit1dx.store.reader.FeatureFile` decides; nothing here decides it anew.
+What a feature file is, `vit1dx.store.reader.FeatureFile` alone decides.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def why_not_extended(path: Path) -> str:
     """
     with FeatureFile(path) as features:
         if not features.committed.has_commits:
-            return "it is not HDF5 as vit1dx writes it (another program wrote it anew)"
+            return "it is not HDF5 as vit1dx writes it (another program rewrote it)"
         if not features.can_grow:
-            return "it has tables of a fixed size (another program wrote it anew)"
+            return "it has tables of a fixed size (another program rewrote it)"
     names = path.stat().st_nlink
     if names > 1:
-        return f"it has {names} names (hard links), and what is written by one changes all"
+        return f"it has {names} names (hard links), and writing to one would change all"
     return ""
 
 
@@ -38,8 +38,8 @@ def require_extendable(path: Path) -> None:
         raise ForeignFileError(f"{error}; give another -o") from None
     if reason:
         raise StoreError(
-            f"{path} can be read, but not gone on with: {reason}; 'vit1dx repair' on it makes "
-            "that possible, or give another -o"
+            f"{path} can be read, but not extended: {reason}; run 'vit1dx repair' on it first, or "
+            "give another -o"
         )
 
 
@@ -58,7 +58,7 @@ def require_replaceable(path: Path) -> None:
 
 
 def require_no_shard(path: Path) -> None:
-    """Raise `UsageError` if a file is a shard: only its folder is gone on with, or repaired."""
+    """Raise `UsageError` if a file is a shard: only its folder is extended or repaired."""
     if not path.is_file():
         return
     try:

@@ -1,0 +1,227 @@
+"""The command `vit1dx extract`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..model.request import LAYERS, Attention, BackendName, Device, DType, Precision
+from . import exits
+from .options import AsJson, FilesFrom
+
+if TYPE_CHECKING:
+    from ..run.results import Summary
+
+_INPUT, _COMPUTE, _OUTPUT, _RUN = "Input", "What to compute", "Output", "Run"
+
+EXAMPLES = """Examples:
+
+vit1dx extract ./audio --layers 4,8 -o feats.h5
+
+vit1dx extract ./audio --attention class --dtype float16 -o feats/ --shard-size 4GiB"""
+
+
+def extract(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders (searched for audio), files and globs.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    files_from: FilesFrom = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Leave these files and folders out; repeatable.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB",
+            help="Take these too, though hidden or of another ending, as '*.mpga'; repeatable.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    follow_symlinks: Annotated[
+        bool,
+        typer.Option(
+            "--follow-symlinks",
+            help="Follow symbolic links out of a folder.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Name tracks by their paths below this folder, however files are given.",
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help=f"{LAYERS}; 0: the embedding.", rich_help_panel=_COMPUTE)
+    ] = "all",
+    attention: Annotated[
+        Attention,
+        typer.Option(
+            help="Attention maps of those layers: the class token's rows, or all rows.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = "none",
+    overlap: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            help="Context on either side of a window, seconds.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = 0.0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="W",
+            help="Weights to use instead of the bundled ones.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="What the model computes in: int8 in ONNX Runtime, bf16 and fp16 (CUDA) in "
+            "PyTorch; by default as the weights are.",
+            show_default=False,
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    backend: Annotated[
+        BackendName, typer.Option(help="What runs the model.", rich_help_panel=_COMPUTE)
+    ] = "auto",
+    device: Annotated[
+        Device, typer.Option(help="Where it runs.", rich_help_panel=_COMPUTE)
+    ] = "auto",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT.h5|FOLDER/",
+            help="Feature file to write, or folder of shards: a name that ends in '/'.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ],
+    dtype: Annotated[
+        DType,
+        typer.Option(help="How tokens and attention are stored.", rich_help_panel=_OUTPUT),
+    ] = "float32",
+    shard_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Most bytes of a shard of FOLDER/, as 500MB; 16GiB by default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an output instead of continuing it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Do files again that failed before.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    checksum: Annotated[
+        bool,
+        typer.Option(
+            "--checksum",
+            help="Know changed files by content, not by size and time.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes; by default one a usable core.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Seconds a file may take; by default ten minutes and its duration.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    memory: Annotated[
+        float,
+        typer.Option(
+            metavar="GIB", help="Memory that a file may take, GiB, or inf.", rich_help_panel=_RUN
+        ),
+    ] = 2.0,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print only the result.", rich_help_panel=_RUN),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Extract tokens and attention of folders of music into an HDF5 file, or a folder of them.
+
+    A file that cannot be used is reported, recorded in the output, and does not stop the others.
+    The same command again continues where a run stopped: what is done and unchanged is not done
+    again.
+    """
+    from ..run.extract import extract as run
+    from .printing import print_json, print_summary
+
+    summary = run(
+        paths or [],
+        output,
+        layers=layers,
+        attention=attention,
+        overlap=overlap,
+        dtype=dtype,
+        weights=weights,
+        backend=backend,
+        device=device,
+        precision=precision,
+        files_from=files_from,
+        exclude=exclude or [],
+        include=include or [],
+        follow_symlinks=follow_symlinks,
+        root=root,
+        shard_size=shard_size,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        checksum=checksum,
+        workers=workers,
+        timeout=timeout,
+        memory=memory,
+        quiet=quiet,
+        raise_signals=False,
+    )
+    print_json(summary.to_dict()) if as_json else print_summary(summary, quiet)
+    raise typer.Exit(_exit_code(summary))
+
+
+def _exit_code(summary: Summary) -> int:
+    if summary.stopped:
+        return exits.of_signal(summary.stopped) or exits.NOTHING_DONE
+    if not summary.done + summary.already:
+        return exits.NOTHING_DONE
+    return exits.SOME_FAILED if summary.failures or summary.unreadable else 0

@@ -1,0 +1,75 @@
+"""The commands on files that are there: `vit1dx info`, `verify` and `repair`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import exits
+from .options import AsJson, Features
+
+INFO_EXAMPLES = """Examples:
+
+vit1dx info feats.h5
+
+vit1dx info feats.h5 --failures"""
+VERIFY_EXAMPLES = """Examples:
+
+vit1dx verify feats.h5
+
+vit1dx verify feats/ --json"""
+REPAIR_EXAMPLES = """Example:
+
+vit1dx repair feats.h5 && vit1dx extract ./audio --layers 4,8 -o feats.h5"""
+
+
+def info(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A feature file or folder of them, ONNX model or weights file."
+        ),
+    ],
+    failures: Annotated[
+        bool, typer.Option("--failures", help="List the files that failed, with the reason.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a feature file or folder, an ONNX model or a weights file holds."""
+    from .info import describe, failures_of
+    from .printing import flatten, print_failures, print_json, print_table
+
+    if failures:
+        listed = failures_of(path)
+        print_json({"failures": listed}) if as_json else print_failures(listed)
+    else:
+        values = describe(path)
+        print_json(values) if as_json else print_table([], flatten(values))
+
+
+def verify(path: Features, as_json: AsJson = False) -> None:
+    """Read features back and check them: structure, values, attention rows, checksums.
+
+    Exit code 1 if something is wrong; every track that is not sound is named.
+    """
+    from ..store.verify import verify as verify_features
+    from .printing import print_json, print_report
+
+    report = verify_features(path)
+    print_json(report.to_dict()) if as_json else print_report(report)
+    raise typer.Exit(exits.SOME_FAILED if report.problems else 0)
+
+
+def repair(path: Features, as_json: AsJson = False) -> None:
+    """Keep the features that are sound, and drop the rest; 'extract' then does those again.
+
+    Also frees the space of tracks that were replaced. Exit code 1 if something was dropped.
+    """
+    from ..store.repair import repair as repair_features
+    from .printing import print_json, print_report
+
+    report = repair_features(path)
+    print_json(report.to_dict()) if as_json else print_report(report, repaired=True)
+    raise typer.Exit(exits.SOME_FAILED if report.problems else 0)

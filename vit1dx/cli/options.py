@@ -1,0 +1,21 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|-",
+        help="List of files, one a line or separated by NUL bytes; -: standard input.",
+        rich_help_panel="Input",
+    ),
+]
+Features = Annotated[
+    Path, typer.Argument(metavar="FEATS.h5|FOLDER", help="A feature file, or folder of them.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

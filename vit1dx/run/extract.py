@@ -1,0 +1,183 @@
+"""``vit1dx.extract``: folders of music to a feature file, as the command does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import NoFilesError, UsageError
+from ..model.request import Attention, BackendName, Device, DType, Precision
+from ..store.place import shard_limit
+from .pool import Pool
+from .remarks import passed_over_lines, show_passed_over
+from .results import Summary
+from .run import Options, extract_all
+from .sources import PassedOver, collect, list_files
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+
+def extract(
+    paths: StrPath | Iterable[StrPath],
+    output: StrPath,
+    *,
+    layers: str | int | Iterable[str | int] = "all",
+    attention: Attention = "none",
+    overlap: float = 0.0,
+    dtype: DType = "float32",
+    weights: StrPath | None = None,
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    precision: Precision | None = None,
+    files_from: StrPath | None = None,
+    exclude: Iterable[str] = (),
+    include: Iterable[str] = (),
+    follow_symlinks: bool = False,
+    root: StrPath | None = None,
+    shard_size: str | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    checksum: bool = False,
+    workers: int | None = None,
+    timeout: float | None = None,
+    memory: float = 2.0,
+    quiet: bool = True,
+    raise_signals: bool = True,
+) -> Summary:
+    """Extract tokens and attention of folders of music into a feature file, or a folder of them.
+
+    This is what ``vit1dx extract`` does. A file that cannot be used is recorded as failed, and
+    does not stop the others. The same call again continues: what is done and unchanged is not
+    done again.
+
+    Parameters
+    ----------
+    paths : path, or iterable of paths
+        Folders, searched for audio; files; globs.
+    output : path
+        Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
+    layers : str or int or iterable of these
+        ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
+    attention : {"none", "class", "full"}
+        Attention maps of those layers: none, the class token's rows, or all rows.
+    overlap : float
+        Context on either side of each window, s, computed and dropped.
+    dtype : {"float32", "float16"}
+        How tokens and attention are stored.
+    weights : path, optional
+        A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+    backend : {"auto", "onnx", "torch"}
+        What runs the model.
+    device : {"auto", "cpu", "cuda"}
+        Where it runs.
+    precision : {"fp32", "int8", "bf16", "fp16"}, optional
+        What the model computes in; by default what the weights are in.
+    files_from : path, optional
+        A list of more files, one a line or separated by NUL bytes; ``"-"`` is standard input.
+    exclude, include : iterable of str
+        Globs of files and folders to leave out, and of others to take too, though hidden or of
+        another ending.
+    follow_symlinks : bool
+        Follow symbolic links out of a folder.
+    root : path, optional
+        Name tracks by their paths below this folder, however files are given.
+    shard_size : str, optional
+        Most bytes of a shard, as ``"500MB"``; 16 GiB by default.
+    overwrite : bool
+        Replace an output instead of continuing it.
+    retry_failed : bool
+        Do files again that failed before.
+    checksum : bool
+        Know changed files by content, not by size and time.
+    workers : int, optional
+        Processes; one a usable core by default.
+    timeout : float, optional
+        Seconds that a file may take; by default ten minutes and its duration.
+    memory : float
+        GiB that a file may take; infinity is no limit.
+    quiet : bool
+        Write nothing to standard error.
+    raise_signals : bool
+        If Ctrl-C or a signal to stop comes: write what is finished, and pass the signal on, so
+        that Ctrl-C raises `KeyboardInterrupt`. False returns the summary instead, whose `stopped`
+        tells, and ends the process at a second signal. Outside the main thread, signals are none
+        of its business.
+
+    Returns
+    -------
+    Summary
+        What was done, what failed and why, warnings, seconds of audio, and more; see `to_dict`.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used, or the output was made with others.
+    NoFilesError
+        If there are no audio files in `paths`.
+    WeightsError, BackendError
+        If the model cannot be run.
+    SpaceError
+        If the disk has no room for the features; nothing is written.
+    LockedError
+        If another run writes the output.
+    StoreError
+        If the output cannot be written (`WriteError`: to its end), or is no feature file.
+
+    Examples
+    --------
+    >>> summary = vit1dx.extract("music", "feats.h5", layers=[4, 8])
+    >>> summary.done, summary.failures
+    (1, [])
+    >>> with vit1dx.open("feats.h5") as features:
+    ...     list(features)
+    ['song.wav']
+    """
+    from ..extractor import Extractor
+
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not given and files_from is None:
+        raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
+    listed = [] if files_from is None else list_files(files_from)
+    options = Options(
+        Path(output),
+        shard_limit(os.fspath(output), shard_size),
+        dtype,
+        overwrite,
+        retry_failed,
+        checksum,
+        workers,
+        timeout,
+        memory,
+        quiet,
+        raise_signals,
+    )
+    with Pool() as pool:  # a worker imports its libraries meanwhile
+        extractor = Extractor(
+            layers,
+            attention=attention,
+            overlap=overlap,
+            weights=weights,
+            backend=backend,
+            device=device,
+            precision=precision,
+        )
+        passed_over = PassedOver()
+        sources = collect(
+            [os.fspath(path) for path in given],
+            listed,
+            exclude=list(exclude),
+            include=list(include),
+            follow_symlinks=follow_symlinks,
+            root=root,
+            passed_over=passed_over,
+        )
+        if not sources:
+            words = ["nothing to do: no audio files found", *passed_over_lines(passed_over)]
+            raise NoFilesError("; ".join(words))
+        if not quiet:
+            show_passed_over(passed_over)
+        summary = extract_all(sources, extractor, options, pool)
+    summary.passed_over = passed_over
+    return summary
