@@ -30,7 +30,7 @@ from vit1dx.tokens import TrackTokens
 from weights.recipe import steer
 from weights.recipe.corpus.__main__ import app as corpus_app
 from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
-from weights.recipe.tests.test_corpus import needs_data, needs_synth
+from weights.recipe.tests.needs import needs_data, needs_synth
 
 RATE = 31.25
 

@@ -22,7 +22,6 @@ import soundfile
 
 import vit1dx
 import vit1dx.run.pool as pool_module
-from benchmarks import reliability
 from vit1dx.errors import BackendError, StoreError
 from vit1dx.extractor import Extractor
 from vit1dx.run.pool import Pool
@@ -34,20 +33,10 @@ from vit1dx.store.lock import OutputLock
 from vit1dx.store.verify import repair, verify
 
 from ..conftest import RunCli
+from ..runs import extract_command, require_same, short_tracks, tracks_in
 from ..synth import song
 
 RATE = 16000
-
-
-def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    figures = reliability.kills(tmp_path, 8, tracks=100, longest=2.5)
-    assert figures["arrays"] == 100 * 7
-
-
-def test_mutated_files_fail_alone(tmp_path: Path) -> None:
-    figures = reliability.mutants(tmp_path, 60)
-    assert figures["failed"] > 5
-    assert figures["done"] > 5
 
 
 def _extract_hostile(folder: Path, names: list[str], **options: Any) -> dict[str, str]:
@@ -158,7 +147,7 @@ def test_the_clock_may_be_set_back_and_files_come_from_the_future(
     falling = itertools.count(2_000_000_000, -86_400)
     monkeypatch.setattr(time, "time", lambda: float(next(falling)))
     monkeypatch.setattr(time, "time_ns", lambda: next(falling) * 10**9)
-    reliability.short_tracks(tmp_path, 30)
+    short_tracks(tmp_path, 30)
     songs = sorted((tmp_path / "music" / "0").iterdir())
     years = (1960, 2100, 2400)  # the last is beyond 64 bits of nanoseconds
     for path, year in zip(songs, years, strict=False):
@@ -193,13 +182,13 @@ def test_arrays_do_not_depend_on_the_workers(
     for name, count in (("f.h5", 2), ("g.h5", workers)):
         result = cli("extract", songs, "-o", name, "--layers", "4", "--workers", str(count))
         assert result.returncode == 0, result.stderr
-    assert reliability.require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
+    assert require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on(cli: RunCli, tmp_path: Path, songs: Path) -> None:
     """A limit on the size of files stands for the disk's."""
-    reliability.short_tracks(tmp_path, 30, seconds=4.0)
-    command = reliability.extract(tmp_path, "--layers", "1-4", "--workers", "1")
+    short_tracks(tmp_path, 30, seconds=4.0)
+    command = extract_command("--layers", "1-4", "--workers", "1")
     full = subprocess.run(
         command,
         cwd=tmp_path,
@@ -223,7 +212,7 @@ def _started(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     (tmp_path / "music").mkdir(exist_ok=True)
     soundfile.write(tmp_path / "music" / "0.wav", song(1.0, RATE), RATE)
     soundfile.write(tmp_path / "music" / "1.wav", np.tile(song(60.0, RATE), 30), RATE)
-    command = reliability.extract(tmp_path, "--workers", "1", *arguments)
+    command = extract_command("--workers", "1", *arguments)
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not ((out := tmp_path / "f.h5").exists() and out.stat().st_size > 10_000_000):
@@ -280,11 +269,11 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
 
 
 def test_output_removed_during_a_run(tmp_path: Path) -> None:
-    command = [*reliability.extract(tmp_path), "--workers", "1"]
-    reliability.short_tracks(tmp_path, 150, seconds=3.0)
+    command = [*extract_command(), "--workers", "1"]
+    short_tracks(tmp_path, 150, seconds=3.0)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
-        while not reliability.tracks_in(tmp_path / "f.h5"):
+        while not tracks_in(tmp_path / "f.h5"):
             time.sleep(0.02)
         (tmp_path / "f.h5").unlink()
         _, stderr = process.communicate(timeout=60)
@@ -400,8 +389,8 @@ class TestResume:
         assert not journal_path(path).exists()
 
     def test_a_run_that_ended_early_is_finished(self, tmp_path: Path) -> None:
-        reliability.short_tracks(tmp_path, 60, seconds=3.0)
-        command = reliability.extract(tmp_path, "--layers", "1")
+        short_tracks(tmp_path, 60, seconds=3.0)
+        command = extract_command("--layers", "1")
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
             while not (tmp_path / "f.h5").exists():
                 time.sleep(0.02)
@@ -436,7 +425,7 @@ class TestVerifyAndRepair:
         assert (result.returncode, result.stdout) == (0, "f.h5: 2 of 2 tracks sound\n")
         shutil.copy(tmp_path / "f.h5", tmp_path / "g.h5")
         assert cli("repair", "g.h5").returncode == 0
-        reliability.require_same(tmp_path / "f.h5", tmp_path / "g.h5")
+        require_same(tmp_path / "f.h5", tmp_path / "g.h5")
         assert cli("verify", "nothing.h5").returncode == 5
 
     @pytest.mark.parametrize("damage", ["bit", "cut", "attention", "nan", "no array", "shape"])
@@ -515,7 +504,7 @@ class TestVerifyAndRepair:
         assert cli("repair", "f.h5").returncode == 1
         result = cli("extract", songs, *FULL)
         assert result.stdout.startswith("1 of 2 files done, 1 done before, 0 failed")
-        reliability.require_same(sound, tmp_path / "f.h5")
+        require_same(sound, tmp_path / "f.h5")
 
 
 def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:

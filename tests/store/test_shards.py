@@ -17,7 +17,6 @@ import soundfile
 import xarray
 
 import vit1dx
-from benchmarks import reliability
 from vit1dx._types import Array
 from vit1dx.errors import StoreError, UsageError, WriteError
 from vit1dx.extractor import Extractor
@@ -35,6 +34,7 @@ from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
 
 from ..conftest import RunCli
+from ..runs import require_same, short_tracks
 from ..store.test_writer import ENGINES, _header, _tokens
 from ..synth import song
 
@@ -327,11 +327,6 @@ def test_what_is_a_folder(tmp_path: Path) -> None:
         shard_limit("f.h5", "1MB")
 
 
-def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    figures = reliability.shards(tmp_path, 8, tracks=100, longest=2.5)
-    assert figures["arrays"] == 100 * 7
-
-
 def make(**arguments: Any) -> Extractor:
     """Called in a worker, by name: it hands tracks on in small pieces."""
     buffer.HELD_BYTES = 100_000
@@ -366,7 +361,7 @@ def test_a_run_with_tracks_that_grow_keeps_to_the_limit(tmp_path: Path) -> None:
     with Pool() as pool:
         one = Options(tmp_path / "one.h5", quiet=True)
         extract_all(collect([str(music)]), Extractor("4"), one, pool)
-    reliability.require_same(tmp_path / "f", tmp_path / "one.h5")
+    require_same(tmp_path / "f", tmp_path / "one.h5")
 
 
 class TestCommands:
@@ -382,7 +377,7 @@ class TestCommands:
     @pytest.fixture
     def done(self, cli: RunCli, tmp_path: Path) -> Path:
         """An output of several shards."""
-        reliability.short_tracks(tmp_path, 60, seconds=1.0)
+        short_tracks(tmp_path, 60, seconds=1.0)
         assert self._run(cli)["done"] == 60
         assert len(feature_files(tmp_path / "f")) > 2
         return tmp_path / "f"
@@ -432,7 +427,7 @@ class TestCommands:
         result = cli("verify", "f")
         assert (result.returncode, result.stdout[:2]) == (0, "f:")
         assert self._run(cli)["done"] == 60 - report["sound"]
-        reliability.require_same(done, tmp_path / "whole")
+        require_same(done, tmp_path / "whole")
 
     def test_a_shard_that_is_no_feature_file_any_more_costs_its_tracks(
         self, cli: RunCli, done: Path, tmp_path: Path
