@@ -20,7 +20,7 @@ _HOMES = {
     "Extractor": ("extractor", "Extractor"),
     "TrackTokens": ("tokens", "TrackTokens"),
     "Vit1dxError": ("errors", "Vit1dxError"),
-    "open": ("store.folder", "open_features"),
+    "open": ("store.shards", "open_features"),
 }
 
 
