@@ -89,6 +89,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "code", "said"),
     [

@@ -140,6 +140,7 @@ def test_a_process_that_is_gone_shows_no_life() -> None:
     assert not pulse.beats()
 
 
+@pytest.mark.slow
 def test_the_clock_may_be_set_back_and_files_come_from_the_future(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_a_worker_that_cannot_start_ends_the_run(tmp_path: Path) -> None:
         pool.load({"factory": "os:_exit", "arguments": {"status": 3}, "dtype": "", "memory": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_arrays_do_not_depend_on_the_workers(
     cli: RunCli, songs: Path, tmp_path: Path, workers: int
@@ -185,6 +187,7 @@ def test_arrays_do_not_depend_on_the_workers(
     assert require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_run_goes_on(cli: RunCli, tmp_path: Path, songs: Path) -> None:
     """A limit on the size of files stands for the disk's."""
     short_tracks(tmp_path, 30, seconds=4.0)
@@ -225,6 +228,7 @@ def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_output_are_refused_and_a_dead_ones_lock_is_not(
     cli: RunCli, tmp_path: Path
 ) -> None:
@@ -268,6 +272,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     assert list(vit1dx.open(tmp_path / "f.h5")) == ["0.wav"]
 
 
+@pytest.mark.slow
 def test_output_removed_during_a_run(tmp_path: Path) -> None:
     command = [*extract_command(), "--workers", "1"]
     short_tracks(tmp_path, 150, seconds=3.0)
@@ -317,6 +322,7 @@ class TestResume:
             assert features.attributes["finished"] == 1
         assert not verify(tmp_path / "f.h5").problems
 
+    @pytest.mark.slow
     def test_changes_are_known_by_content_if_asked(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -331,6 +337,7 @@ class TestResume:
         os.utime(path, (1, 1))
         assert self._run(cli, "--checksum")["changed"] == 1
 
+    @pytest.mark.slow
     def test_failures_are_done_again_if_asked_or_changed(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -346,6 +353,7 @@ class TestResume:
         assert (summary["done"], summary["failed"]) == (1, 0)
         assert vit1dx.open(tmp_path / "f.h5").failures == {}
 
+    @pytest.mark.slow
     def test_another_configuration_is_refused_with_the_difference(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -365,6 +373,7 @@ class TestResume:
         assert (tmp_path / "f.h5").read_bytes() == before
         self._run(cli, "--overlap", "0.5", "--overwrite")
 
+    @pytest.mark.slow
     def test_a_commit_cut_short_is_read_through_and_completed(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -388,6 +397,7 @@ class TestResume:
         assert path.read_bytes() == after
         assert not journal_path(path).exists()
 
+    @pytest.mark.slow
     def test_a_run_that_ended_early_is_finished(self, tmp_path: Path) -> None:
         short_tracks(tmp_path, 60, seconds=3.0)
         command = extract_command("--layers", "1")
@@ -473,6 +483,7 @@ class TestVerifyAndRepair:
         assert "a/x.wav" not in kept
         assert damage == "cut" or kept == ["b/x.flac"]
 
+    @pytest.mark.slow
     def test_any_damage_is_refused_or_repaired(self, sound: Path, tmp_path: Path) -> None:
         original, path = sound.read_bytes(), tmp_path / "f.h5"
         chance = random.Random(0)
@@ -491,6 +502,7 @@ class TestVerifyAndRepair:
                 outcomes.add("refused")
         assert "repaired" in outcomes
 
+    @pytest.mark.slow
     def test_what_was_dropped_is_done_again(
         self, cli: RunCli, songs: Path, sound: Path, tmp_path: Path
     ) -> None:

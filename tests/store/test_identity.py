@@ -114,6 +114,7 @@ def test_shards_may_lie_elsewhere(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "disk") == ["moved.h5"]
 
 
+@pytest.mark.slow
 def test_a_second_run_by_a_link_is_refused(cli: RunCli, tmp_path: Path) -> None:
     short_tracks(tmp_path, 60, seconds=3.0)
     (tmp_path / "link.h5").symlink_to("f.h5")

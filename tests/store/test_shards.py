@@ -135,6 +135,7 @@ def test_each_shard_is_a_feature_file(tmp_path: Path) -> None:
                 assert data["sequence_tokens"].dims == ("layer", "time", "feature")
 
 
+@pytest.mark.slow
 def test_later_shards_override_earlier_ones(tmp_path: Path) -> None:
     def all_of(features: Any) -> Any:
         return features.index().keys(), features.failures
@@ -228,6 +229,7 @@ def test_many_failures_keep_to_the_limit(tmp_path: Path) -> None:
     assert len(vit1dx.open(tmp_path / "f").failures) == 3000
 
 
+@pytest.mark.slow
 def test_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
         for seed in range(30):
@@ -333,6 +335,7 @@ def make(**arguments: Any) -> Extractor:
     return Extractor(**arguments)
 
 
+@pytest.mark.slow
 def test_a_run_with_tracks_that_grow_keeps_to_the_limit(tmp_path: Path) -> None:
     music, limit = tmp_path / "music", 4_000_000
     music.mkdir()
@@ -407,6 +410,7 @@ class TestCommands:
             assert features.attributes["finished"] == 1
         assert sorted(os.listdir(done)) == [path.name for path in feature_files(done)]
 
+    @pytest.mark.slow
     def test_damage_is_found_cut_out_and_done_again(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -429,6 +433,7 @@ class TestCommands:
         assert self._run(cli)["done"] == 60 - report["sound"]
         require_same(done, tmp_path / "whole")
 
+    @pytest.mark.slow
     def test_a_shard_that_is_no_feature_file_any_more_costs_its_tracks(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -445,12 +450,14 @@ class TestCommands:
         first.unlink()
         assert self._run(cli)["done"] == lost
 
+    @pytest.mark.slow
     def test_info(self, cli: RunCli, done: Path) -> None:
         about = json.loads(cli("info", "f", "--json").stdout)
         assert (about["kind"], about["tracks"], about["failures"]) == ("features", 60, 0)
         assert about["shards"] == len(feature_files(done))
         assert about["bytes"] == sum(_sizes(done))
 
+    @pytest.mark.slow
     def test_overwrite(self, cli: RunCli, done: Path) -> None:
         assert self._run(cli, "--overlap", "0.5", "--overwrite")["done"] == 60
         assert vit1dx.open(done).config["window"]["overlap"] == 16
