@@ -285,6 +285,7 @@ def test_untrained_trained_and_unknown_are_three_things(
     assert shown.count("unknown") == (2 if trained is None else 0)
 
 
+@pytest.mark.slow
 def test_an_export_of_weights_that_do_not_say_does_not_say(small: Path) -> None:
     save_file(load_file(small), small, {"config": SMALL.to_json()})
     export(small, small.with_suffix(".onnx"), [1], "none")
@@ -346,6 +347,7 @@ def warning_of_something(**arguments: Any) -> _Loaded:
     return _Loaded()
 
 
+@pytest.mark.slow
 def test_a_workers_reason_reaches_the_run() -> None:
     spec = {
         "factory": "tests.model.test_weights:raising",
@@ -358,6 +360,7 @@ def test_a_workers_reason_reaches_the_run() -> None:
         pool.load(spec)
 
 
+@pytest.mark.slow
 def test_a_workers_warning_reaches_the_run_once(caplog: pytest.LogCaptureFixture) -> None:
     factory = "tests.model.test_weights:warning_of_something"
     with Pool() as pool:

@@ -462,6 +462,7 @@ class TestCommands:
         assert self._run(cli, "--overlap", "0.5", "--overwrite")["done"] == 60
         assert vit1dx.open(done).config["window"]["overlap"] == 16
 
+    @pytest.mark.slow
     def test_what_does_not_go_together_is_refused_in_one_line(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -486,6 +487,7 @@ class TestCommands:
         assert cli("repair", "f/00001.h5").returncode == 2
         assert {path: path.read_bytes() for path in feature_files(done)} == before
 
+    @pytest.mark.slow
     def test_a_second_run_on_a_folder_is_refused(self, cli: RunCli, done: Path) -> None:
         holder = {"pid": 1, "host": "elsewhere", "boot": "x", "started": 1}
         (done / "lock").write_text(json.dumps(holder))
