@@ -277,6 +277,7 @@ def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
         with_baselines(measured(0.75), earlier)
 
 
+@pytest.mark.slow
 @needs_data
 @needs_synth
 def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:

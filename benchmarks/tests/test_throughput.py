@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1 --most-files 10 --longest 5".split()
 
 
+@pytest.mark.slow
 def test_a_tiny_run(tmp_path: Path) -> None:
     named = ["vit1dx fp32", "naive script", "naive script, DataLoader", "basic-pitch"]
     peers = "--peers-python", "no-such-python"
