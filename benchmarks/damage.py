@@ -1,6 +1,6 @@
 """Damaged files: how many lose more than a second of what FFmpeg decodes, and nobody says so.
 
-    python -m benchmarks.damage [FILES]
+    python -m benchmarks.damage [COUNT]
 
 Music of 25 s is encoded in each of several ways; in each file, 50 to 999 bytes are zeroed, changed,
 inserted or deleted somewhere. The judge is `ffmpeg`, the command.
@@ -8,6 +8,7 @@ inserted or deleted somewhere. The judge is `ffmpeg`, the command.
 
 from __future__ import annotations
 
+import argparse
 import random
 import subprocess
 import sys
@@ -20,11 +21,11 @@ from pathlib import Path
 
 import soundfile
 
+from benchmarks.music import RATE, mono
 from benchmarks.tables import table
-from tests.synth import song
 from vit1dx.audio.decode import AudioFile
 
-SECONDS, RATE = 25.0, 44100
+SECONDS = 25
 BARE = ["-write_xing", "0", "-id3v2_version", "0"]
 KINDS = {
     "mp3 CBR": ("mp3", ["-b:a", "128k", *BARE]),
@@ -60,7 +61,7 @@ class Outcome:
 
 def encoded(folder: Path) -> dict[str, bytes]:
     """A whole file of each kind."""
-    soundfile.write(folder / "song.wav", song(SECONDS, RATE), RATE)
+    soundfile.write(folder / "song.wav", mono(SECONDS * RATE), RATE)
     files = {}
     for kind, (suffix, options) in KINDS.items():
         path = folder / f"whole.{suffix}"
@@ -126,8 +127,11 @@ class _Apart:
             return Outcome(SECONDS, "its process ended", refused=True)
 
 
-def main(count: int = 1000) -> None:
+def main() -> None:
     """Print, for each kind, what was lost."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.damage", description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=1000, help="files [1000]")
+    count = parser.parse_args().count
     found: dict[str, list[Outcome]] = {kind: [] for kind in KINDS}
     for kind, how, end in sweep(count):
         found[kind].append(end)
@@ -146,4 +150,4 @@ def main(count: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main()

@@ -28,8 +28,8 @@ import numpy as np
 import soundfile
 
 import vit1dx
+from benchmarks.music import mono, write_shorts
 from benchmarks.processes import measured, resident
-from tests.synth import song
 from vit1dx.errors import StoreError
 from vit1dx.store.place import feature_files
 from vit1dx.store.verify import verify
@@ -63,17 +63,6 @@ def extract(folder: Path, *arguments: str, output: str = "f.h5") -> list[str]:
     return [*command, "--quiet", *arguments]
 
 
-def short_tracks(folder: Path, count: int, seconds: float = 1.0) -> None:
-    """Tracks below ``music``, all different, in folders of a thousand."""
-    samples = song(seconds + 10, RATE)
-    for index in range(count):
-        path = folder / "music" / f"{index // 1000}" / f"{index}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        start = index * 37 % (10 * RATE)
-        part = samples[start : start + round(seconds * RATE)] * (1 - index % 7 / 10)
-        soundfile.write(path, part, RATE)
-
-
 def arrays(path: Path) -> Iterator[tuple[str, bytes]]:
     """Every array of every track, by name, as bytes."""
     with vit1dx.open(path) as features:
@@ -101,7 +90,7 @@ def kills(
     output: str = "f.h5",
 ) -> Figures:
     """Kill a run `count` times, and let it end; then once more after it has ended."""
-    short_tracks(folder, tracks)
+    write_shorts(folder / "music", tracks)
     subprocess.run(extract(folder, output="whole.h5"), cwd=folder, check=True, capture_output=True)
     command = extract(folder, *arguments, output=output)
     path = folder / output
@@ -170,7 +159,7 @@ def mutants(folder: Path, count: int) -> Figures:
     """One run over damaged files: bit flips, cuts, header edits."""
     originals = {}
     for name, options in FORMATS.items():
-        soundfile.write(folder / f"x.{name}", song(2.0, 48000), 48000, **options)
+        soundfile.write(folder / f"x.{name}", mono(2 * 48000), 48000, **options)
         originals[name] = (folder / f"x.{name}").read_bytes()
     (folder / "music").mkdir()
     chance = random.Random(0)
@@ -215,7 +204,7 @@ def many(folder: Path, count: int) -> Figures:
 
     The run's own processor time says more than the clock where other programs share the machine.
     """
-    short_tracks(folder, count)
+    write_shorts(folder / "music", count)
     marks: list[Mark] = []
     began = time.monotonic()
     command = extract(folder, "--layers", "12")
@@ -276,7 +265,7 @@ def _cpu_seconds(pid: str) -> float:
 def hours(folder: Path, count: int) -> Figures:
     """One long file: the peak of memory of the run and its worker, summed."""
     (folder / "music").mkdir()
-    block = song(60.0, RATE)
+    block = mono(60 * RATE)
     with soundfile.SoundFile(folder / "music" / "long.flac", "w", RATE, 1) as file:
         for _ in range(60 * count):
             file.write(block)

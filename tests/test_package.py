@@ -1,21 +1,17 @@
-"""What is shipped: an sdist whose tests can be run."""
+"""What is shipped: a wheel with the weights, and an sdist whose tests can be run."""
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
+import pytest
+
 from .conftest import ROOT
-
-
-def _imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield str(node.module)
+from .imports import imported
 
 
 def test_the_sdist_has_all_that_its_tests_import() -> None:
@@ -25,10 +21,25 @@ def test_the_sdist_has_all_that_its_tests_import() -> None:
     included = set(re.findall(r'"([^"]+)"', listed[1]))
     needed = {
         name.partition(".")[0]
-        for folder in ("tests", "benchmarks")
+        for folder in ("tests", "benchmarks", "weights")
         for path in (ROOT / folder).rglob("*.py")
-        for name in _imported(path)
+        for name in imported(path)
     }
     ours = {name for name in needed if (ROOT / name).is_dir()}
-    assert ours >= {"vit1dx", "tests", "benchmarks"}
+    assert ours >= {"vit1dx", "tests", "benchmarks", "weights"}
     assert ours <= included
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_weights_and_nothing_of_how_they_were_made(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="hatchling, which builds it, is not installed")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert {name for name in names if not name.endswith(".py")} == {
+        "vit1dx/py.typed",
+        "vit1dx/weights/vit1d-tiny.onnx",
+        "vit1dx/weights/vit1d-tiny.safetensors",
+    }
+    assert {name.partition("/")[0] for name in names} == {"vit1dx"}

@@ -30,7 +30,7 @@ from vit1dx.tokens import MemoryTrack
 from weights.recipe import steer
 from weights.recipe.corpus.__main__ import app as corpus_app
 from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
-from weights.recipe.tests.test_corpus import needs_data, needs_synth
+from weights.recipe.tests.needs import needs_data, needs_synth
 
 RATE = 31.25
 
@@ -93,6 +93,7 @@ def test_peaks_are_placed_between_frames() -> None:
     np.testing.assert_allclose(peaks(activation, 0.5, RATE, lag=1), times - 1 / RATE, atol=0.004)
 
 
+@pytest.mark.slow
 def test_probes_learn_what_is_linear_and_only_that() -> None:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((3000, 10)).astype(np.float32)
@@ -212,6 +213,7 @@ def test_pairs_are_found_again_where_they_are_alike() -> None:
     assert recordings.found_again(rng.standard_normal((40, 8))) < 0.3
 
 
+@pytest.mark.slow
 def test_albums_are_told_apart_where_vectors_tell_them_apart() -> None:
     rng, n = np.random.default_rng(0), 60
     number = np.arange(n) % 4
@@ -277,6 +279,7 @@ def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
         with_baselines(measured(0.75), earlier)
 
 
+@pytest.mark.slow
 @needs_data
 @needs_synth
 def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 
+from benchmarks import music
 from benchmarks.processes import CommandFailed, Cost, measured
-from benchmarks.throughput import music
 from benchmarks.throughput.curves import Point
 from benchmarks.throughput.parts import Part
 from benchmarks.throughput.rounds import Results, Round
 from benchmarks.throughput.targets import TARGETS
-from tests.conftest import ROOT
 from vit1dx.parallel import usable_cores
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1 --most-files 10 --longest 5".split()
 
 
+@pytest.mark.slow
 def test_a_tiny_run(tmp_path: Path) -> None:
     named = ["vit1dx fp32", "naive script", "naive script, DataLoader", "basic-pitch"]
     peers = "--peers-python", "no-such-python"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.reliability import short_tracks
-from benchmarks.throughput.music import write
+from benchmarks.music import write, write_shorts
 
 #: Songs that are composed; the others are the same under other names, no cheaper to decode.
 DISTINCT = 4
@@ -38,8 +37,8 @@ class Collection:
         """A folder of one-second wav files, all different."""
         folder = self.root / f"{count}-shorts"
         if not folder.exists():
-            short_tracks(folder, count)
-        return folder / "music"
+            write_shorts(folder, count)
+        return folder
 
     def _filled(self, name: str, count: int, seconds: float, ending: str) -> Path:
         folder = self.root / name

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from benchmarks.music import FORMATS
 from benchmarks.processes import Cost
 from benchmarks.throughput.collection import Collection
 from benchmarks.throughput.contenders import vit1dx
-from benchmarks.throughput.music import FORMATS
 from benchmarks.throughput.rounds import START_SECONDS
 from vit1dx.parallel import usable_cores
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.damage import KINDS, sweep
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.errors import AudioError
@@ -329,12 +327,3 @@ def test_noise_in_packets_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(data)
     with pytest.raises(AudioError, match="can decode"):
         decode(tmp_path / "x.m4a")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg command to judge by")
-def test_nothing_is_lost_without_a_word() -> None:
-    outcomes = list(sweep(4 * len(KINDS), seed=1))
-    silent = [(kind, how) for kind, how, end in outcomes if end.lost > 1 and not end.said]
-    assert not silent
-    assert not any(end.refused for _, _, end in outcomes)

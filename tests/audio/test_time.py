@@ -53,7 +53,7 @@ def encoded(
         streams: list[Any] = []
         for default in defaults:
             stream: Any = container.add_stream(codec, rate=rate, layout="mono")
-            stream.disposition = av.stream.Disposition.default if default else 0
+            stream.disposition = av.stream.Disposition.default.value if default else 0
             streams.append(stream)
         for stream, samples, start in zip(streams, tracks, starts, strict=True):
             fifo, pts = stream.codec_context.frame_size or 1024, round(start * rate)

@@ -59,6 +59,7 @@ def test_main_job_on_real_music(cli: RunCli, real_audio: Path, tmp_path: Path) -
                 assert data.attrs["mtime_ns"] == path.stat().st_mtime_ns
 
 
+@pytest.mark.slow
 def test_bad_files_are_reported_and_the_rest_is_done(cli: RunCli, tmp_path: Path) -> None:
     music = tmp_path / "music"
     (music / "deep").mkdir(parents=True)
@@ -133,6 +134,7 @@ def test_json_summary_is_true(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     assert summary["times_real_time"] == pytest.approx(speed)
 
 
+@pytest.mark.slow
 def test_size_is_said_before_and_holds(cli: RunCli, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(120.0, 16000), 16000)
     for attention in ("none", "full"):
@@ -168,6 +170,7 @@ def test_quiet_says_nothing_but_the_result(cli: RunCli, songs: Path) -> None:
     assert result.stdout.startswith("2 of 2 files done, 0 failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [False, True])
 def test_untrained_weights_are_warned_of_in_one_line(
     cli: RunCli, songs: Path, tmp_path: Path, trained: bool
@@ -182,6 +185,7 @@ def test_untrained_weights_are_warned_of_in_one_line(
     assert vit1dx.open(tmp_path / "f.h5").attributes["model_trained"] == trained
 
 
+@pytest.mark.slow
 def test_float16_is_stored_and_warned_of(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     result = cli("extract", songs, "-o", "f.h5", "--layers", "4", "--dtype", "float16")
     assert "float16" in result.stderr
@@ -192,6 +196,7 @@ def test_float16_is_stored_and_warned_of(cli: RunCli, songs: Path, tmp_path: Pat
     np.testing.assert_array_equal(half.sequence_tokens, rounded)
 
 
+@pytest.mark.slow
 def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     listed = f"{songs}/a/x.wav\0{songs}/gone.wav\0"
     result = cli("extract", "--files-from", "-", "-o", "f.h5", "--layers", "1", stdin=listed)
@@ -264,6 +269,7 @@ def test_a_device_that_is_not_there(cli: RunCli, songs: Path) -> None:
         assert "device cuda is not there" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
@@ -302,6 +308,7 @@ def _peak_memory(command: list[str], folder: Path) -> int:
     return int(result.stdout)
 
 
+@pytest.mark.slow
 def test_three_hours_stay_under_a_gibibyte(tmp_path: Path) -> None:
     """Layers 1 and 2 here, to be quick; what is held does not depend on their number."""
     seconds, rate = 3 * 3600, 16000
@@ -318,6 +325,7 @@ def test_three_hours_stay_under_a_gibibyte(tmp_path: Path) -> None:
         assert len(features["x.wav"].time) == 1 + seconds * rate // 512
 
 
+@pytest.mark.slow
 def test_info(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     cli("extract", songs, "-o", "f.h5", "--layers", "4,8")
     values = json.loads(cli("info", "f.h5", "--json").stdout)
@@ -340,6 +348,7 @@ def test_info(cli: RunCli, songs: Path, tmp_path: Path) -> None:
         assert reason in result.stderr
 
 
+@pytest.mark.slow
 def test_export_onnx_and_extract_with_it(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     arguments = ["--layers", "2", "--attention", "class", "-o", "m.onnx"]
     result = cli("export-onnx", *arguments, "--json")

@@ -89,6 +89,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "code", "said"),
     [
@@ -126,6 +127,7 @@ def features(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["info f.h5", "info f.h5 --json", "verify f.h5", "--help"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_other_commands_too(features: Path, command: str, unbuffered: str) -> None:
@@ -139,6 +141,7 @@ def test_other_commands_too(features: Path, command: str, unbuffered: str) -> No
     assert (pipe.returncode, pipe.stderr) == (141, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str
 )
@@ -164,6 +167,7 @@ def latin1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"LOCPATH": os.fspath(path.parent), "LC_ALL": path.name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("utf8", ["0", "1"])
 def test_workers_find_the_names_that_the_run_found(
     tmp_path: Path, latin1: dict[str, str], utf8: str
@@ -185,6 +189,7 @@ def test_a_list_from_a_closed_standard_input(cli: RunCli, tmp_path: Path) -> Non
     assert result.stderr == "vit1dx: list of files -: standard input is closed\n"
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_line_whatever_its_name(music: Path, tmp_path: Path) -> None:
     (music / "line\nbreak \x1b[31m.wav").write_text("no music")
     result = _shell("V extract music -o f.h5 --layers 1", tmp_path)
@@ -194,6 +199,7 @@ def test_a_failure_is_one_line_whatever_its_name(music: Path, tmp_path: Path) ->
         assert len(re.findall("^failed: ", text, re.MULTILINE)) == 2
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_failure_once_and_a_bar(music: Path, tmp_path: Path) -> None:
     soundfile.write(music / "b.wav", np.tile(song(60.0, 16000), 5), 16000)
     code, text = _on_terminal(["extract", "music", "-o", "f.h5", "--layers", "1"], tmp_path)
@@ -207,6 +213,7 @@ def test_a_terminal_shows_a_failure_once_and_a_bar(music: Path, tmp_path: Path) 
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is shown again
 
 
+@pytest.mark.slow
 def test_failures_are_listed_where_the_result_goes_elsewhere(music: Path, tmp_path: Path) -> None:
     one = _shell("V extract music -o f.h5 --layers 1 > log 2>&1; cat log", tmp_path)
     assert one.stdout.count("failed: 東京.wav: ") == 1
@@ -216,6 +223,7 @@ def test_failures_are_listed_where_the_result_goes_elsewhere(music: Path, tmp_pa
     assert "--failures" not in apart.stdout
 
 
+@pytest.mark.slow
 def test_info_lists_failures(cli: RunCli, music: Path, tmp_path: Path) -> None:
     cli("extract", "music", "-o", "shards/", "--layers", "1")
     (failure,) = json.loads(cli("info", "shards", "--failures", "--json").stdout)["failures"]
@@ -234,6 +242,7 @@ def test_info_is_a_line_a_value_however_narrow_the_terminal(cli: RunCli, feature
     assert found["audio_hours"] == "0.00138889"
 
 
+@pytest.mark.slow
 def test_what_was_passed_over_is_said_and_counted(cli: RunCli, music: Path) -> None:
     for name in ("b.mpga", "c.mpga", ".38 Special.mp3", "._a.wav"):
         shutil.copy(music / "a.wav", music / name)

@@ -38,6 +38,7 @@ def exported(small: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_export_compares_every_output(small: Path, tmp_path: Path) -> None:
     agreements = export(small, tmp_path / "m.onnx")
     names = [layer_name(k) for k in range(4)] + [attention_name(k) for k in range(1, 4)]
@@ -46,6 +47,7 @@ def test_export_compares_every_output(small: Path, tmp_path: Path) -> None:
     assert min(a.cosine for a in agreements) > 0.99999
 
 
+@pytest.mark.slow
 def test_export_that_differs_is_refused(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +57,7 @@ def test_export_that_differs_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_metadata(small: Path, exported: Path) -> None:
     info = read_info(exported)
     assert info.config == SMALL
@@ -93,6 +96,7 @@ def test_pruned_graph_ends_at_the_deepest_layer(exported: Path) -> None:
     onnx.checker.check_model(cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ["none", "class"])
 def test_a_model_gives_only_what_it_was_exported_with(
     small: Path, tmp_path: Path, attention: str
@@ -114,6 +118,7 @@ def test_a_model_gives_only_what_it_was_exported_with(
         np.testing.assert_allclose(rows[2], expected[2], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     agreements = export(bundled(".safetensors"), tmp_path / "m.onnx", [6], "none", "int8")
     assert read_info(tmp_path / "m.onnx").precision == "int8"

@@ -40,6 +40,7 @@ def extract(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "least"), [("int8", 0.98), ("bf16", 0.998)])
 def test_a_lower_precision_gives_nearly_the_same_tokens(
     music: Path, precision: Precision, least: float
@@ -51,6 +52,7 @@ def test_a_lower_precision_gives_nearly_the_same_tokens(
     assert least_cosine(found, exact) > least
 
 
+@pytest.mark.slow
 def test_the_command_line_says_in_what_it_computed_and_resumes_in_nothing_else(
     music: Path, tmp_path: Path
 ) -> None:
@@ -83,6 +85,7 @@ def test_what_cannot_be_computed_is_refused(options: dict[str, str], reason: str
         _ = Extractor(**options).backend  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_quantised_model_is_not_taken_for_an_exact_one(music: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vit1dx", "export-onnx", "--layers", "1", "--attention"]
     model = tmp_path / "small.onnx"
@@ -101,6 +104,7 @@ def test_windows_side_by_side_are_those_one_after_another(music: Path) -> None:
         np.testing.assert_array_equal(getattr(three, name), getattr(one, name))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
 def test_pytorch_takes_no_more_threads_than_cores_that_it_may_use() -> None:
     code = """
@@ -114,6 +118,7 @@ print(torch.get_num_threads())
     assert done.stdout == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 def test_an_extractor_that_has_run_works_in_a_forked_process(backend: str) -> None:
     code = """

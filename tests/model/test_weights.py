@@ -103,6 +103,7 @@ def test_one_model_is_the_bundled_pair() -> None:
     assert {sha256(bundled(".onnx")): sha256(bundled(".safetensors"))} == ONE_MODEL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alter", [_change_weight, _change_epsilon, _claim_to_be_the_bundled])
 def test_an_altered_model_is_another_whatever_its_metadata_says(
     model: Path, alter: Callable[[onnx.ModelProto], None]
@@ -112,6 +113,7 @@ def test_an_altered_model_is_another_whatever_its_metadata_says(
     assert len({before.sha256, after.sha256, *ONE_MODEL, *ONE_MODEL.values()}) == 4
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_altered_weights(
     cli: RunCli, songs: Path, tmp_path: Path, model: Path
 ) -> None:
@@ -206,6 +208,7 @@ def test_retraining_in_one_process_gives_other_weights(small: Path) -> None:
         pickle.loads(pickled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "int8", "bf16"])
 def test_tokens_that_are_not_finite_fail_their_file(
     cli: RunCli, songs: Path, tmp_path: Path, model: Path, precision: Precision
@@ -239,6 +242,7 @@ def _inflate(graph: onnx.ModelProto) -> None:
         graph.graph.node.append(onnx.helper.make_node("Add", [left, "huge"], [output]))
 
 
+@pytest.mark.slow
 def test_what_float16_cannot_hold_is_said(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     path = _weights(tmp_path / "large.safetensors", blocks__1__mlp__fc2__bias=1e5)
     command = ("extract", songs, "--layers", "2", "--weights", path, "--json")
@@ -249,6 +253,7 @@ def test_what_float16_cannot_hold_is_said(cli: RunCli, songs: Path, tmp_path: Pa
     assert json.loads(cli(*command, "-o", "whole.h5").stdout)["done"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("says", "trained", "stored", "warning"),
     [
@@ -280,6 +285,7 @@ def test_untrained_trained_and_unknown_are_three_things(
     assert shown.count("unknown") == (2 if trained is None else 0)
 
 
+@pytest.mark.slow
 def test_an_export_of_weights_that_do_not_say_does_not_say(small: Path) -> None:
     save_file(load_file(small), small, {"config": SMALL.to_json()})
     export(small, small.with_suffix(".onnx"), [1], "none")
@@ -341,6 +347,7 @@ def warning_of_something(**arguments: Any) -> _Loaded:
     return _Loaded()
 
 
+@pytest.mark.slow
 def test_a_workers_reason_reaches_the_run() -> None:
     spec = {
         "factory": "tests.model.test_weights:raising",
@@ -353,6 +360,7 @@ def test_a_workers_reason_reaches_the_run() -> None:
         pool.load(spec)
 
 
+@pytest.mark.slow
 def test_a_workers_warning_reaches_the_run_once(caplog: pytest.LogCaptureFixture) -> None:
     factory = "tests.model.test_weights:warning_of_something"
     with Pool() as pool:

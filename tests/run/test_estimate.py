@@ -139,6 +139,7 @@ def _lying_mp3(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_one_header_that_lies_does_not_stop_the_others(cli: RunCli, tmp_path: Path) -> None:
     music = tmp_path / "music"
     music.mkdir()

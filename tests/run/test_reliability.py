@@ -22,7 +22,6 @@ import soundfile
 
 import vit1dx
 import vit1dx.run.pool as pool_module
-from benchmarks import reliability
 from vit1dx.errors import BackendError, StoreError
 from vit1dx.extractor import Extractor
 from vit1dx.run.pool import Pool
@@ -35,20 +34,10 @@ from vit1dx.store.repair import repair
 from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
+from ..runs import extract_command, require_same, short_tracks, tracks_in
 from ..synth import song
 
 RATE = 16000
-
-
-def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    figures = reliability.kills(tmp_path, 8, tracks=100, longest=2.5)
-    assert figures["arrays"] == 100 * 7
-
-
-def test_mutated_files_fail_alone(tmp_path: Path) -> None:
-    figures = reliability.mutants(tmp_path, 60)
-    assert figures["failed"] > 5
-    assert figures["done"] > 5
 
 
 def _extract_hostile(folder: Path, names: list[str], **options: Any) -> dict[str, str]:
@@ -152,6 +141,7 @@ def test_a_process_that_is_gone_shows_no_life() -> None:
     assert not pulse.beats()
 
 
+@pytest.mark.slow
 def test_the_clock_may_be_set_back_and_files_come_from_the_future(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +149,7 @@ def test_the_clock_may_be_set_back_and_files_come_from_the_future(
     falling = itertools.count(2_000_000_000, -86_400)
     monkeypatch.setattr(time, "time", lambda: float(next(falling)))
     monkeypatch.setattr(time, "time_ns", lambda: next(falling) * 10**9)
-    reliability.short_tracks(tmp_path, 30)
+    short_tracks(tmp_path, 30)
     songs = sorted((tmp_path / "music" / "0").iterdir())
     years = (1960, 2100, 2400)  # the last is beyond 64 bits of nanoseconds
     for path, year in zip(songs, years, strict=False):
@@ -187,6 +177,7 @@ def test_a_worker_that_cannot_start_ends_the_run(tmp_path: Path) -> None:
         pool.load({"factory": "os:_exit", "arguments": {"status": 3}, "dtype": "", "memory": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_arrays_do_not_depend_on_the_workers(
     cli: RunCli, songs: Path, tmp_path: Path, workers: int
@@ -194,13 +185,14 @@ def test_arrays_do_not_depend_on_the_workers(
     for name, count in (("f.h5", 2), ("g.h5", workers)):
         result = cli("extract", songs, "-o", name, "--layers", "4", "--workers", str(count))
         assert result.returncode == 0, result.stderr
-    assert reliability.require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
+    assert require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_run_goes_on(cli: RunCli, tmp_path: Path, songs: Path) -> None:
     """A limit on the size of files stands for the disk's."""
-    reliability.short_tracks(tmp_path, 30, seconds=4.0)
-    command = reliability.extract(tmp_path, "--layers", "1-4", "--workers", "1")
+    short_tracks(tmp_path, 30, seconds=4.0)
+    command = extract_command("--layers", "1-4", "--workers", "1")
     full = subprocess.run(
         command,
         cwd=tmp_path,
@@ -224,7 +216,7 @@ def _started(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     (tmp_path / "music").mkdir(exist_ok=True)
     soundfile.write(tmp_path / "music" / "0.wav", song(1.0, RATE), RATE)
     soundfile.write(tmp_path / "music" / "1.wav", np.tile(song(60.0, RATE), 30), RATE)
-    command = reliability.extract(tmp_path, "--workers", "1", *arguments)
+    command = extract_command("--workers", "1", *arguments)
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not ((out := tmp_path / "f.h5").exists() and out.stat().st_size > 10_000_000):
@@ -237,6 +229,7 @@ def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_output_are_refused_and_a_dead_ones_lock_is_not(
     cli: RunCli, tmp_path: Path
 ) -> None:
@@ -280,12 +273,13 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     assert list(vit1dx.open(tmp_path / "f.h5")) == ["0.wav"]
 
 
+@pytest.mark.slow
 def test_output_removed_during_a_run(tmp_path: Path) -> None:
-    command = [*reliability.extract(tmp_path), "--workers", "1"]
-    reliability.short_tracks(tmp_path, 150, seconds=3.0)
+    command = [*extract_command(), "--workers", "1"]
+    short_tracks(tmp_path, 150, seconds=3.0)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
-        while not reliability.tracks_in(tmp_path / "f.h5"):
+        while not tracks_in(tmp_path / "f.h5"):
             time.sleep(0.02)
         (tmp_path / "f.h5").unlink()
         _, stderr = process.communicate(timeout=60)
@@ -329,6 +323,7 @@ class TestResume:
             assert features.attributes["finished"] == 1
         assert not verify(tmp_path / "f.h5").problems
 
+    @pytest.mark.slow
     def test_changes_are_known_by_content_if_asked(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -343,6 +338,7 @@ class TestResume:
         os.utime(path, (1, 1))
         assert self._run(cli, "--checksum")["changed"] == 1
 
+    @pytest.mark.slow
     def test_failures_are_done_again_if_asked_or_changed(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -358,6 +354,7 @@ class TestResume:
         assert (summary["done"], summary["failed"]) == (1, 0)
         assert vit1dx.open(tmp_path / "f.h5").failures == {}
 
+    @pytest.mark.slow
     def test_another_configuration_is_refused_with_the_difference(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -377,6 +374,7 @@ class TestResume:
         assert (tmp_path / "f.h5").read_bytes() == before
         self._run(cli, "--overlap", "0.5", "--overwrite")
 
+    @pytest.mark.slow
     def test_a_commit_cut_short_is_read_through_and_completed(
         self, cli: RunCli, songs: Path, tmp_path: Path
     ) -> None:
@@ -400,9 +398,10 @@ class TestResume:
         assert path.read_bytes() == after
         assert not journal_path(path).exists()
 
+    @pytest.mark.slow
     def test_a_run_that_ended_early_is_finished(self, tmp_path: Path) -> None:
-        reliability.short_tracks(tmp_path, 60, seconds=3.0)
-        command = reliability.extract(tmp_path, "--layers", "1")
+        short_tracks(tmp_path, 60, seconds=3.0)
+        command = extract_command("--layers", "1")
         with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
             while not (tmp_path / "f.h5").exists():
                 time.sleep(0.02)
@@ -437,7 +436,7 @@ class TestVerifyAndRepair:
         assert (result.returncode, result.stdout) == (0, "f.h5: 2 of 2 tracks sound\n")
         shutil.copy(tmp_path / "f.h5", tmp_path / "g.h5")
         assert cli("repair", "g.h5").returncode == 0
-        reliability.require_same(tmp_path / "f.h5", tmp_path / "g.h5")
+        require_same(tmp_path / "f.h5", tmp_path / "g.h5")
         assert cli("verify", "nothing.h5").returncode == 5
 
     @pytest.mark.parametrize("damage", ["bit", "cut", "attention", "nan", "no array", "shape"])
@@ -485,6 +484,7 @@ class TestVerifyAndRepair:
         assert "a/x.wav" not in kept
         assert damage == "cut" or kept == ["b/x.flac"]
 
+    @pytest.mark.slow
     def test_any_damage_is_refused_or_repaired(self, sound: Path, tmp_path: Path) -> None:
         original, path = sound.read_bytes(), tmp_path / "f.h5"
         chance = random.Random(0)
@@ -503,6 +503,7 @@ class TestVerifyAndRepair:
                 outcomes.add("refused")
         assert "repaired" in outcomes
 
+    @pytest.mark.slow
     def test_what_was_dropped_is_done_again(
         self, cli: RunCli, songs: Path, sound: Path, tmp_path: Path
     ) -> None:
@@ -516,7 +517,7 @@ class TestVerifyAndRepair:
         assert cli("repair", "f.h5").returncode == 1
         result = cli("extract", songs, *FULL)
         assert result.stdout.startswith("1 of 2 files done, 1 done before, 0 failed")
-        reliability.require_same(sound, tmp_path / "f.h5")
+        require_same(sound, tmp_path / "f.h5")
 
 
 def test_workers_import_nothing_from_the_current_folder(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_other_readers_see_them(done: tuple[Path, Summary], engine: Any) -> None
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard_bytes", [None, 400_000])
 def test_a_track_done_again_loses_its_old_ones(tmp_path: Path, shard_bytes: int | None) -> None:
     music, output = tmp_path / "music", tmp_path / ("f" if shard_bytes else "f.h5")
@@ -162,6 +163,7 @@ def _make_old(path: Path) -> None:
             track.attrs.pop("warnings", None)
 
 
+@pytest.mark.slow
 def test_the_command_line_counts_them_even_where_it_is_quiet(
     cli: RunCli, music: Path, tmp_path: Path
 ) -> None:

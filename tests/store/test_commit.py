@@ -122,6 +122,7 @@ def _cuts(asked: list[tuple[Any, ...]], chance: random.Random) -> list[int]:
     return sorted({0, len(asked), *near, *chance.sample(range(len(asked)), 60)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_of", ["power", "process"])
 def test_whatever_is_lost_the_file_is_at_a_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut_of: str

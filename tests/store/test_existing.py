@@ -198,6 +198,7 @@ def test_repair_keeps_tracks_that_the_index_has_lost(tmp_path: Path, loss: str) 
         assert features.index()["y.wav"]["size"] == 123
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["f.h5", "link.h5", "./f.h5", "F.h5"])
 def test_an_output_that_is_among_the_files_to_read_is_refused(
     cli: RunCli, songs: Path, tmp_path: Path, name: str

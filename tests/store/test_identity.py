@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 import vit1dx
-from benchmarks import reliability
 from vit1dx.errors import LockedError, StoreError
 from vit1dx.store import lock
 from vit1dx.store.commit import Journal, journal_path
@@ -25,6 +24,7 @@ from vit1dx.store.shards import FolderWriter
 from vit1dx.store.writer import FeatureWriter
 
 from ..conftest import ROOT, RunCli
+from ..runs import extract_command, short_tracks
 from ..store.test_shards import _put
 from ..store.test_writer import _header, _tokens, _write
 
@@ -115,10 +115,11 @@ def test_shards_may_lie_elsewhere(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "disk") == ["moved.h5"]
 
 
+@pytest.mark.slow
 def test_a_second_run_by_a_link_is_refused(cli: RunCli, tmp_path: Path) -> None:
-    reliability.short_tracks(tmp_path, 60, seconds=3.0)
+    short_tracks(tmp_path, 60, seconds=3.0)
     (tmp_path / "link.h5").symlink_to("f.h5")
-    command = reliability.extract(tmp_path, "--layers", "1", output="link.h5")
+    command = extract_command("--layers", "1", output="link.h5")
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         while not (tmp_path / "f.h5.lock").exists():
             time.sleep(0.02)

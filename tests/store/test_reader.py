@@ -142,6 +142,7 @@ def _ids(features: Features) -> list[str]:
     return list(features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawn", "forkserver"])
 def test_features_and_tracks_go_to_other_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str

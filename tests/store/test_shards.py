@@ -17,7 +17,6 @@ import soundfile
 import xarray
 
 import vit1dx
-from benchmarks import reliability
 from vit1dx._types import Array
 from vit1dx.errors import StoreError, UsageError, WriteError
 from vit1dx.extractor import Extractor
@@ -36,6 +35,7 @@ from vit1dx.store.writer import FeatureWriter
 from vit1dx.tokens import Tokens
 
 from ..conftest import RunCli
+from ..runs import require_same, short_tracks
 from ..store.test_writer import ENGINES, _header, _tokens
 from ..synth import song
 
@@ -138,6 +138,7 @@ def test_each_shard_is_a_feature_file(tmp_path: Path) -> None:
                 assert data["sequence_tokens"].dims == ("layer", "time", "feature")
 
 
+@pytest.mark.slow
 def test_later_shards_override_earlier_ones(tmp_path: Path) -> None:
     def all_of(features: Any) -> Any:
         return features.index().keys(), features.failures
@@ -231,6 +232,7 @@ def test_many_failures_keep_to_the_limit(tmp_path: Path) -> None:
     assert len(vit1dx.open(tmp_path / "f").failures) == 3000
 
 
+@pytest.mark.slow
 def test_few_shards_are_open_at_a_time(tmp_path: Path) -> None:
     with _writer(tmp_path) as writer:
         for seed in range(30):
@@ -330,17 +332,13 @@ def test_what_is_a_folder(tmp_path: Path) -> None:
         shard_limit("f.h5", "1MB")
 
 
-def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    figures = reliability.shards(tmp_path, 8, tracks=100, longest=2.5)
-    assert figures["arrays"] == 100 * 7
-
-
 def make(**arguments: Any) -> Extractor:
     """Called in a worker, by name: it hands tracks on in small pieces."""
     buffer.HELD_BYTES = 100_000
     return Extractor(**arguments)
 
 
+@pytest.mark.slow
 def test_a_run_with_tracks_that_grow_keeps_to_the_limit(tmp_path: Path) -> None:
     music, limit = tmp_path / "music", 4_000_000
     music.mkdir()
@@ -369,7 +367,7 @@ def test_a_run_with_tracks_that_grow_keeps_to_the_limit(tmp_path: Path) -> None:
     with Pool() as pool:
         one = Options(tmp_path / "one.h5", quiet=True)
         extract_all(collect([str(music)]), Extractor("4"), one, pool)
-    reliability.require_same(tmp_path / "f", tmp_path / "one.h5")
+    require_same(tmp_path / "f", tmp_path / "one.h5")
 
 
 class TestCommands:
@@ -385,7 +383,7 @@ class TestCommands:
     @pytest.fixture
     def done(self, cli: RunCli, tmp_path: Path) -> Path:
         """An output of several shards."""
-        reliability.short_tracks(tmp_path, 60, seconds=1.0)
+        short_tracks(tmp_path, 60, seconds=1.0)
         assert self._run(cli)["done"] == 60
         assert len(feature_files(tmp_path / "f")) > 2
         return tmp_path / "f"
@@ -415,6 +413,7 @@ class TestCommands:
             assert features.attributes["finished"] == 1
         assert sorted(os.listdir(done)) == [path.name for path in feature_files(done)]
 
+    @pytest.mark.slow
     def test_damage_is_found_cut_out_and_done_again(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -435,8 +434,9 @@ class TestCommands:
         result = cli("verify", "f")
         assert (result.returncode, result.stdout[:2]) == (0, "f:")
         assert self._run(cli)["done"] == 60 - report["sound"]
-        reliability.require_same(done, tmp_path / "whole")
+        require_same(done, tmp_path / "whole")
 
+    @pytest.mark.slow
     def test_a_shard_that_is_no_feature_file_any_more_costs_its_tracks(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -453,16 +453,19 @@ class TestCommands:
         first.unlink()
         assert self._run(cli)["done"] == lost
 
+    @pytest.mark.slow
     def test_info(self, cli: RunCli, done: Path) -> None:
         about = json.loads(cli("info", "f", "--json").stdout)
         assert (about["kind"], about["tracks"], about["failures"]) == ("features", 60, 0)
         assert about["shards"] == len(feature_files(done))
         assert about["bytes"] == sum(_sizes(done))
 
+    @pytest.mark.slow
     def test_overwrite(self, cli: RunCli, done: Path) -> None:
         assert self._run(cli, "--overlap", "0.5", "--overwrite")["done"] == 60
         assert vit1dx.open(done).config["window"]["overlap"] == 16
 
+    @pytest.mark.slow
     def test_what_does_not_go_together_is_refused_in_one_line(
         self, cli: RunCli, done: Path, tmp_path: Path
     ) -> None:
@@ -487,6 +490,7 @@ class TestCommands:
         assert cli("repair", "f/00001.h5").returncode == 2
         assert {path: path.read_bytes() for path in feature_files(done)} == before
 
+    @pytest.mark.slow
     def test_a_second_run_on_a_folder_is_refused(self, cli: RunCli, done: Path) -> None:
         holder = {"pid": 1, "host": "elsewhere", "boot": "x", "started": 1}
         (done / "lock").write_text(json.dumps(holder))

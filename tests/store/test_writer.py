@@ -345,6 +345,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             vit1dx.open(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_many_tracks_cost_alike(tmp_path: Path) -> None:
     """What a track adds to the file does not grow with the tracks before it."""
     sizes = []
@@ -381,6 +382,7 @@ def test_a_file_between_two_states_is_tried_again_while_a_run_writes_it(tmp_path
         vit1dx.open(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["index", "failures"])
 def test_a_file_without_its_tables_is_refused_in_one_line(
     cli: RunCli, songs: Path, tmp_path: Path, table: str

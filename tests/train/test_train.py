@@ -436,6 +436,7 @@ def test_rate_rises_stays_and_falls_to_nothing() -> None:
     assert rates[80:] == pytest.approx([1 - n / 20 for n in range(21)])
 
 
+@pytest.mark.slow
 def test_training_learns_a_handful_of_tracks(
     music: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -700,6 +701,7 @@ def test_two_ranks_are_one_process_on_the_whole_batch(
 OPTIONS = ("--batch", "4", "--seconds", "1", "--precision", "fp32")
 
 
+@pytest.mark.slow
 def test_command_trains_and_reports(music: Path, small: Path, tmp_path: Path) -> None:
     output, listed = tmp_path / "w.safetensors", tmp_path / "list.txt"
     listed.write_text(f"{music / '0-0.wav'}\n{tmp_path / 'gone.wav'}\n")

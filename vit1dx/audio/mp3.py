@@ -123,11 +123,11 @@ def _follow(file: BinaryIO, at: int, end: int, lengths: _Lengths) -> tuple[int, 
     while at < end:
         file.seek(at)
         data = file.read(min(_READ, end - at))
-        here, last = 0, len(data) - 4
-        while here <= last and (length := lengths[data[here : here + 4]]):
+        here = 0
+        while length := lengths[data[here : here + 4]]:  # 0 for what is left of the data, too
             here += length
             frames += 1
-        if here <= last or at + here + 4 > end:
+        if here <= len(data) - 4 or at + here + 4 > end:
             # The last frame may be cut short.
             return frames - (at + here > end), min(at + here, end)
         at += here

@@ -51,17 +51,9 @@ from weights.recipe.corpus.rendition import (
 from weights.recipe.corpus.song import Grid, Song, Span, Track, note_array
 from weights.recipe.corpus.split import role_of, split_of, wanted
 from weights.recipe.corpus.styles import STYLES
+from weights.recipe.tests.needs import SMALL, needs_data, needs_synth
 
-SMALL = "TimGM6mb"
 PLAN = Plan(seed=3, seconds=6.0, soundfonts=(SMALL,))
-
-needs_data = pytest.mark.skipif(
-    not (DEFAULT_DATA / "pop909.tar.xz").exists(), reason=f"no POP909 in {DEFAULT_DATA}"
-)
-needs_synth = pytest.mark.skipif(
-    shutil.which("fluidsynth") is None or not SOUNDFONTS[SMALL].exists(),
-    reason=f"needs fluidsynth and {SOUNDFONTS[SMALL]}",
-)
 
 
 @pytest.fixture(scope="module")

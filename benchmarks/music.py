@@ -42,6 +42,26 @@ def write(path: Path, seconds: float, seed: int) -> None:
                 return
 
 
+def write_shorts(folder: Path, count: int, rate: int = 16_000) -> None:
+    """Write wav files of one second below a folder, all different, a thousand in each subfolder."""
+    samples = mono(11 * rate)
+    for index in range(count):
+        path = folder / f"{index // 1000}" / f"{index}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = index * 37 % (10 * rate)
+        soundfile.write(path, samples[start : start + rate] * (1 - index % 7 / 10), rate)
+
+
+def mono(length: int, seed: int = 0) -> Samples:
+    """The first samples of a song, (length,) float32."""
+    found = [np.zeros(0, np.float32)]
+    for bar in bars(seed):
+        found.append(bar.mean(axis=1))
+        if sum(map(len, found)) >= length:
+            break
+    return np.concatenate(found)[:length]
+
+
 def bars(seed: int) -> Iterator[Samples]:
     """A song without end, (n, 2) float32 a bar: chords, bass, drums and a melody of its own."""
     chance = np.random.default_rng(seed)

@@ -1,0 +1,9 @@
+"""The lowest versions that pyproject.toml allows, as pins: `python .ci/lowest.py`, for pip."""
+
+import re
+from pathlib import Path
+
+text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+needed = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+assert needed is not None
+print(*re.sub(">=", "==", needed[1]).replace('"', "").replace(",", "").split())
