@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 from . import __version__
+from .cli_see import onsets, plot
 from .errors import SpaceError, UsageError, Vit1dxError, WriteError
 from .stop import SIGNALS
 from .train.command import train
@@ -274,6 +275,8 @@ def repair(
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 
 
+app.command()(plot)
+app.command()(onsets)
 app.command()(train)
 
 
