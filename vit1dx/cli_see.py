@@ -51,9 +51,6 @@ class FileTrack:
         self.layers, self.duration = track.layers, track.duration
         self.time: Array = track.time()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._track.group
-
     def read(
         self,
         name: str,
@@ -130,7 +127,7 @@ def plot(
             found,
             _kept(features, kind, layers),
             *span,
-            curve=None if kind == "ssm" else _curve_if_any(found),
+            curve=_curve_if_any(found) if kind == "overview" else None,
             mel=_mel(found, features, audio, span) if kind in ("overview", "onsets") else None,
             theme=DARK if dark else LIGHT,
         )
@@ -331,10 +328,14 @@ def _id(features: Features, asked: str | None) -> str:
 
 
 def _curve_if_any(track: FileTrack) -> OnsetCurve | None:
-    """The best onset curve; none where there are no attention maps."""
+    """The best onset curve; none where the attention maps, or their absence, give none."""
     from .analysis.onsets import best_curve
 
-    return best_curve(track) if "attention" in track else None
+    try:
+        return best_curve(track)
+    except UsageError as error:
+        print(f"no onsets: {error}", file=sys.stderr)
+        return None
 
 
 def _music(track: FileTrack, audio: Path | None) -> Path | None:

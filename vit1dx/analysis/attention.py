@@ -280,9 +280,14 @@ def head_distance(track: Readable, layer: int, *, most: int = 64) -> Array:
     return np.mean([mean_distance(one, rate) for one in maps], axis=0)
 
 
-def is_full(track: Readable, layer: int) -> bool:
-    """Whether all rows of a track's attention maps are there, or only the class token's."""
-    return next(attention_blocks(track, layer, 0, 1))[1].ndim == 4
+def form(track: Readable) -> str:
+    """What a track keeps of its attention maps: ``"none"``, ``"class"`` (rows) or ``"full"``."""
+    attended = [layer for layer in track.layers if layer > 0]
+    try:
+        maps = next(attention_blocks(track, attended[0], 0, 1))[1]
+    except (IndexError, UsageError):
+        return "none"
+    return "full" if maps.ndim == 4 else "class"
 
 
 def first_frames(track: Readable) -> Array:

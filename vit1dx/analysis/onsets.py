@@ -2,7 +2,7 @@
 
 Which head and reading serve best, how high a peak must be and by how much the curve is late were
 chosen on songs for training, for the bundled weights; weights/README.md has what they come to on
-others. Spectral flux finds more onsets: this is for seeing what a model attends to.
+others. Spectral flux finds more: this is for seeing what a model attends to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..errors import UsageError
-from .attention import attention_curve, is_full
+from .attention import attention_curve, form
 from .peaks import pick
 from .track import Readable, frame_rate, require_layer
 
@@ -39,8 +39,8 @@ class OnsetCurve:
     head: int
     reading: str
     falls: bool = False
-    least: float = 0.2
-    lag: float = 0.5
+    least: float = 0.0
+    lag: float = 1.0
 
     def __str__(self) -> str:
         falls = ", turned" if self.falls else ""
@@ -55,8 +55,8 @@ FULL = tuple(
         *((5, 2), (2, 0), (6, 2), (9, 0), (4, 0), (10, 2)),
     )
 )
-#: The same of the class token's rows alone.
-CLASS: tuple[OnsetCurve, ...] = ()
+#: Of the class token's rows alone, the only one that finds more onsets than chance does.
+CLASS = (OnsetCurve(1, 2, "class", least=-0.2, lag=1.5),)
 
 
 def best_curve(
@@ -74,17 +74,22 @@ def best_curve(
     Raises
     ------
     UsageError
-        If there are no attention maps.
+        If there are no attention maps, or nothing was asked for and none of them shows onsets.
     """
-    attended = [one for one in track.layers if one > 0]
-    if not attended:
+    kept = form(track)
+    if kept == "none":
         raise UsageError("no attention maps here; extract with --attention class or full")
-    full = is_full(track, attended[0])
-    for curve in FULL + CLASS if full else CLASS:
+    attended = [one for one in track.layers if one > 0]
+    for curve in FULL + CLASS if kept == "full" else CLASS:
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
         if curve.layer in attended and all(one in (None, its) for one, its in asked):
             return curve
-    usual = "log change" if full else "class"
+    if layer is head is reading is None:
+        layers = ", ".join(map(str, attended))
+        raise UsageError(
+            f"class rows of layers {layers} show no onsets; extract layer 1, or --attention full"
+        )
+    usual = "log change" if kept == "full" else "class"
     return OnsetCurve(attended[0] if layer is None else layer, head or 0, reading or usual)
 
 

@@ -45,9 +45,12 @@ class Readable(Protocol):
 
 def require_range(start: float | None, stop: float | None, duration: float) -> None:
     """Raise `UsageError` unless some of a track lies between `start` and `stop`, s."""
-    first, last = start or 0.0, duration if stop is None else stop
-    if not 0 <= first < last:
-        raise UsageError(f"from {first:g} to {last:g} s; the start must come before the end")
+    first = start or 0.0
+    if first < 0 or (stop is not None and stop <= first):
+        raise UsageError(
+            f"from {first:g} to {duration if stop is None else stop:g} s; the start must be 0 or "
+            "more and come before the end"
+        )
     if first >= duration:
         raise UsageError(f"from {first:g} s; the track is {duration:.2f} s long")
 

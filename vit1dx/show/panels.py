@@ -6,7 +6,7 @@ eyes, and in grey.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,31 +71,28 @@ def time_axis(
 ) -> None:
     """Ticks at round times, in seconds; in clock times where those would be large numbers."""
     step = next((s for s in STEPS if (stop - start) / s <= ticks), STEPS[-1])
-    is_clock = stop > CLOCK_FROM
+    label, written = _clock(stop, step)
     for axis in (axes.xaxis, axes.yaxis) if both else (axes.xaxis,):
         axis.set_major_locator(MultipleLocator(step))
-        axis.set_major_formatter(FuncFormatter(_clock if is_clock else _seconds))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
     axes.set_xlim(start, stop)
     if both:
         axes.set_ylim(stop, start)
-    axes.set_xlabel(time_label(stop))
+    axes.set_xlabel(label)
 
 
-def time_label(stop: float) -> str:
-    """What an axis of time is called."""
+def _clock(stop: float, step: float) -> tuple[str, Callable[[float], str]]:
+    """What an axis of time up to `stop` is called, and how a time on it is written."""
     if stop <= CLOCK_FROM:
-        return "Time (s)"
-    return "Time (h:min:s)" if stop >= 3600 else "Time (min:s)"
-
-
-def _seconds(value: float, _: int | None) -> str:
-    return f"{value:.10g}"
-
-
-def _clock(value: float, _: int | None) -> str:
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        return "Time (s)", lambda value: f"{value:.10g}"
+    if stop < 3600:
+        return "Time (min:s)", lambda value: f"{value // 60:.0f}:{value % 60:02.0f}"
+    if step >= 60:
+        return "Time (h:min)", lambda value: f"{value // 3600:.0f}:{value // 60 % 60:02.0f}"
+    return (
+        "Time (h:min:s)",
+        lambda value: f"{value // 3600:.0f}:{value // 60 % 60:02.0f}:{value % 60:02.0f}",
+    )
 
 
 def mel_panel(axes: Axes, mel: Mel) -> Colorbar:
@@ -170,13 +167,14 @@ def similarity_panel(
 
 def novelty_panel(above: Axes, curve: Array, time: Array, found: Array, theme: Theme) -> None:
     """Novelty over time, with the boundaries at its peaks, right below a similarity panel."""
+    above.set_anchor("N")
     axes = above.inset_axes((0, -0.28, 1, 0.24))
     axes.plot(time, curve, color=theme.line, lw=0.9)
     for boundary in found:
         axes.axvline(boundary, color=theme.mark, lw=0.9)
     axes.set_ylim(0, max(1e-6, float(curve.max())) * 1.1)
     axes.set_yticks([])
-    axes.set_title("Novelty", y=1, pad=-9, loc="right", fontsize=7)
+    axes.set_ylabel("Novelty", fontsize=7)
     time_axis(axes, *_edges(time), ticks=5)
     above.tick_params(labelbottom=False)
     above.set_xlabel("")

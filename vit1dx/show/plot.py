@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
 from ..analysis import attention, similarity
-from ..analysis.onsets import OnsetCurve, onset_strength
+from ..analysis.onsets import OnsetCurve, best_curve, onset_strength
 from ..analysis.peaks import height, pick
 from ..analysis.track import Readable, attention_blocks, frame_range, frame_rate, pooled
 from ..arrays import Array
@@ -136,8 +136,8 @@ def _look(theme: Theme) -> Any:  # matplotlib's own type names every key
 
 def _overview(figure: Figure, shown: Shown) -> None:
     rows: list[Callable[[Axes, Shown], None]] = [_mel_row] if shown.mel else []
-    if shown.curve:
-        rows += [_onset_row, _heads_row]
+    rows += [_onset_row] if shown.curve else []
+    rows += [_heads_row] if attention.form(shown.track) != "none" else []
     top, below = 1.75 * len(rows), 3.0
     figure.set_size_inches(WIDTH, top + below)
     if not rows:
@@ -171,9 +171,7 @@ def _mel_row(axes: Axes, shown: Shown) -> None:
 
 
 def _onset_row(axes: Axes, shown: Shown) -> None:
-    if shown.curve is None:
-        raise UsageError("no attention maps here; extract with --attention class or full")
-    track, curve = shown.track, shown.curve
+    track, curve = shown.track, shown.curve or best_curve(shown.track)
     strength, rate = onset_strength(track, curve), frame_rate(track.time)
     picked = pick(strength, curve.least, rate, curve.lag)[0]
     frames = frame_range(track, shown.start, shown.stop)
@@ -201,7 +199,7 @@ def _heads_row(axes: Axes, shown: Shown, reading: str = "class", most: float = 1
 def _similarity_picture(figure: Figure, shown: Shown) -> None:
     columns = min(4, len(shown.layers))
     rows = -(-len(shown.layers) // columns)
-    figure.set_size_inches(WIDTH, 0.6 + rows * 1.22 * WIDTH / max(columns, 2))
+    figure.set_size_inches(WIDTH, 0.45 + rows * 1.25 * WIDTH / max(columns, 2))
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, layer in zip(places, shown.layers, strict=False):
         matrix, time = _matrix(shown, layer)
@@ -237,7 +235,7 @@ def _attention_picture(figure: Figure, shown: Shown) -> None:
         return lambda axes, shown: _heads_row(axes, shown, reading, most)
 
     each = max(1.7, 0.4 * len(shown.layers) + 0.6)
-    if not attention.is_full(shown.track, shown.layers[-1]):
+    if attention.form(shown.track) != "full":
         figure.set_size_inches(WIDTH, each + 0.6)
         _stack(figure, shown, [row("class", 10)])
         return
@@ -271,7 +269,7 @@ def _layers_picture(figure: Figure, shown: Shown) -> None:
     track, layers = shown.track, shown.layers
     likeness = similarity.layer_likeness(track, layers, start=shown.start, stop=shown.stop)
     attended = [layer for layer in layers if layer > 0]
-    is_full = bool(shown.curve) and attention.is_full(track, attended[-1])
+    is_full = attention.form(track) == "full"
     figure.set_size_inches(WIDTH, 4.0)
     left, right = figure.subplots(1, 2) if is_full else (figure.subplots(1, 1), None)
     panels.likeness_panel(left, likeness, layers)
