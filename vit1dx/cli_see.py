@@ -97,13 +97,16 @@ def plot(
         typer.Option(
             "--output",
             "-o",
-            metavar="X.png|svg|pdf",
+            metavar="X.png|svg|pdf|webp",
             help="Picture to write; TRACK.KIND.png, here, by default.",
             show_default=False,
         ),
     ] = None,
     audio: AudioOption = None,
     dark: Annotated[bool, typer.Option("--dark", help="For dark screens.")] = False,
+    dpi: Annotated[
+        int, typer.Option(min=30, max=600, help="Dots an inch, of ten inches' width.")
+    ] = 150,
 ) -> None:
     """Draw a track: mel, onsets, self-similarity by layer, attention by head (extra 'plot').
 
@@ -133,7 +136,7 @@ def plot(
         )
         figure = draw(shown, kind, found.id)
     output = output or Path(f"{Path(found.id).stem}.{kind}.png")
-    save(figure, output, shown.theme)
+    save(figure, output, shown.theme, dpi)
     print(output)
 
 
@@ -244,7 +247,7 @@ def _write(text: str, path: Path | None) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 

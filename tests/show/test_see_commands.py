@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import mir_eval
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
-from tests.conftest import RunCli
+from tests.conftest import ROOT, Completed, RunCli
 from tests.show.long import write_long
+from vit1dx.cli import app, main
 
 PNG, PDF = b"\x89PNG\r\n\x1a\n", b"%PDF"
 KINDS = ("overview", "ssm", "attention", "onsets", "layers")
@@ -44,10 +48,6 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def feats(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Feature files: full.h5, class.h5, none.h5, half.h5 (float16, overlap) and shards/."""
-    from typer.testing import CliRunner
-
-    from vit1dx.cli import app
-
     folder = tmp_path_factory.mktemp("feats")
     for output, *options in (
         ("full.h5", "--layers", "1-3", "--attention", "full"),
@@ -62,9 +62,25 @@ def feats(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> RunCli:
+    """Run the command line as `cli` does, but in this process, which is quicker."""
+
+    def run(*arguments: str | os.PathLike[str]) -> Completed:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["vit1dx", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Completed([], left.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_picture(cli: RunCli, feats: Path, tmp_path: Path, kind: str) -> None:
-    result = cli("plot", feats / "full.h5", "deep/tones.wav", "--kind", kind)
+def test_each_kind_of_picture(here: RunCli, feats: Path, tmp_path: Path, kind: str) -> None:
+    result = here("plot", feats / "full.h5", "deep/tones.wav", "--kind", kind)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"tones.{kind}.png\n"
     assert (tmp_path / f"tones.{kind}.png").read_bytes().startswith(PNG)
@@ -72,20 +88,20 @@ def test_each_kind_of_picture(cli: RunCli, feats: Path, tmp_path: Path, kind: st
 
 @pytest.mark.parametrize("name", ["class.h5", "none.h5", "half.h5", "shards"])
 def test_an_overview_shows_what_a_file_has(
-    cli: RunCli, feats: Path, tmp_path: Path, name: str
+    here: RunCli, feats: Path, tmp_path: Path, name: str
 ) -> None:
-    result = cli("plot", feats / name, "other.wav", "--dark", "-o", "x.pdf")
+    result = here("plot", feats / name, "other.wav", "--dark", "-o", "x.pdf")
     assert result.returncode == 0, result.stderr
     assert ("no onsets: no attention maps here" in result.stderr) == (name == "none.h5")
     assert (tmp_path / "x.pdf").read_bytes().startswith(PDF)
 
 
 def test_a_picture_says_what_it_shows_and_is_the_same_again(
-    cli: RunCli, feats: Path, tmp_path: Path
+    here: RunCli, feats: Path, tmp_path: Path
 ) -> None:
     for name in ("a.svg", "b.svg"):
         span = ["--start", "1", "--end", "4", "--layers", "1,3"]
-        result = cli("plot", feats / "full.h5", "deep/tones.wav", *span, "-o", name)
+        result = here("plot", feats / "full.h5", "deep/tones.wav", *span, "-o", name)
         assert result.returncode == 0, result.stderr
     text = (tmp_path / "a.svg").read_text()
     assert "Onset strength from attention: layer 1, head 0, log change" in text
@@ -113,39 +129,39 @@ def test_onsets_are_when_tones_begin(cli: RunCli, feats: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["half.h5", "shards"])
-def test_onsets_do_not_depend_on_how_they_are_stored(cli: RunCli, feats: Path, name: str) -> None:
+def test_onsets_do_not_depend_on_how_they_are_stored(here: RunCli, feats: Path, name: str) -> None:
     times = [
         np.array(
-            cli("onsets", feats / file, "deep/tones.wav", "--height", "1").stdout.split(), float
+            here("onsets", feats / file, "deep/tones.wav", "--height", "1").stdout.split(), float
         )
         for file in ("full.h5", name)
     ]
     assert mir_eval.onset.f_measure(*times)[0] > 0.85
 
 
-def test_onsets_of_several_tracks(cli: RunCli, feats: Path, tmp_path: Path) -> None:
-    table = cli("onsets", feats / "full.h5", "--format", "csv").stdout.splitlines()
+def test_onsets_of_several_tracks(here: RunCli, feats: Path, tmp_path: Path) -> None:
+    table = here("onsets", feats / "full.h5", "--format", "csv").stdout.splitlines()
     assert table[0] == "track,time,strength"
     assert {row.split(",")[0] for row in table[1:]} == {"deep/tones.wav", "other.wav"}
-    assert cli("onsets", feats / "full.h5", "--format", "jams", "-o", "out").returncode == 0
+    assert here("onsets", feats / "full.h5", "--format", "jams", "-o", "out").returncode == 0
     file = json.loads((tmp_path / "out" / "deep" / "tones.wav.jams").read_text())
     assert file["annotations"][0]["namespace"] == "onset"
-    refused = cli("onsets", feats / "full.h5")
+    refused = here("onsets", feats / "full.h5")
     assert refused.returncode == 2
     assert "2 tracks; name one, or give -o FOLDER or --format csv" in refused.stderr
 
 
-def test_clicks_over_the_music(cli: RunCli, feats: Path, tmp_path: Path) -> None:
-    result = cli("onsets", feats / "full.h5", "other.wav", "--click", "c.wav", "-o", "o.svl",
+def test_clicks_over_the_music(here: RunCli, feats: Path, tmp_path: Path) -> None:
+    result = here("onsets", feats / "full.h5", "other.wav", "--click", "c.wav", "-o", "o.svl",
                  "--format", "svl")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert soundfile.info(tmp_path / "c.wav").frames == 5 * 44_100
     assert "<point frame=" in (tmp_path / "o.svl").read_text()
 
 
-def test_another_head_and_reading(cli: RunCli, feats: Path) -> None:
+def test_another_head_and_reading(here: RunCli, feats: Path) -> None:
     chosen = ["--layer", "3", "--head", "2", "--reading", "received"]
-    result = cli("onsets", feats / "full.h5", "other.wav", *chosen)
+    result = here("onsets", feats / "full.h5", "other.wav", *chosen)
     assert result.stderr == "onsets by attention: layer 3, head 2, received\n"
 
 
@@ -159,7 +175,10 @@ def test_another_head_and_reading(cli: RunCli, feats: Path) -> None:
             "the start must be 0 or more and come before the end",
         ),
         ("plot full.h5 other.wav --start 99", "from 99 s; the track is 5.00 s long"),
-        ("plot full.h5 other.wav -o x.gif", "x.gif: pictures are written as .png, .svg, .pdf"),
+        (
+            "plot full.h5 other.wav -o x.gif",
+            "x.gif: pictures are written as .png, .svg, .pdf, .webp",
+        ),
         ("plot full.h5 other.wav --layers 1,9", "no layer 9 in {}/full.h5; layers 1, 2, 3"),
         ("plot full.h5 other.wav -o no/x.png", "no/x.png cannot be written: No such file"),
         ("plot none.h5 other.wav --kind onsets", "extract with --attention class or full"),
@@ -172,26 +191,51 @@ def test_another_head_and_reading(cli: RunCli, feats: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    cli: RunCli, feats: Path, arguments: str, words: str
+    here: RunCli, feats: Path, arguments: str, words: str
 ) -> None:
     command, file, *rest = arguments.split()
-    result = cli(command, feats / file, *rest)
+    result = here(command, feats / file, *rest)
     assert result.returncode == 2
     *_, line = result.stderr.strip().splitlines()
     assert line.startswith("vit1dx: ")
     assert words.format(feats) in line
-    assert "Traceback" not in result.stderr
 
 
-def test_an_unknown_kind_is_refused_with_those_that_are(cli: RunCli, feats: Path) -> None:
-    result = cli("plot", feats / "full.h5", "other.wav", "--kind", "pie")
+@pytest.mark.parametrize("seconds", [0.02, 0.2])
+def test_the_shortest_music_and_the_oddest_name(
+    here: RunCli, tmp_path: Path, seconds: float
+) -> None:
+    name = "$a_b$ {c} <&>.wav"
+    soundfile.write(tmp_path / name, clicks(seconds, [0.01]), 44_100)
+    assert here("extract", name, "--attention", "full", "-o", "x.h5", "-q").returncode == 0
+    for kind in KINDS:
+        result = here("plot", "x.h5", "--kind", kind, "-o", "x.svg")
+        assert result.returncode == 0, result.stderr
+    assert "$a_b$" in (tmp_path / "x.svg").read_text()
+    assert here("onsets", "x.h5").returncode == 0
+
+
+def test_the_gallery_is_made_by_what_its_credits_say(here: RunCli, real_audio: Path) -> None:
+    text = (ROOT / "docs" / "img" / "README.md").read_text()
+    made = [line.split() for line in text.splitlines() if line.startswith("    vit1dx plot ")]
+    assert len(made) == 3
+    for _, *arguments, picture in made:
+        audio = real_audio / Path(arguments[1]).name
+        result = here("plot", audio, *arguments[2:], Path(picture).name)
+        assert result.returncode == 0, result.stderr
+        assert (ROOT / picture).stat().st_size < 150_000
+        assert Path(Path(picture).name).stat().st_size < 150_000
+
+
+def test_an_unknown_kind_is_refused_with_those_that_are(here: RunCli, feats: Path) -> None:
+    result = here("plot", feats / "full.h5", "other.wav", "--kind", "pie")
     assert result.returncode == 2
     assert "overview" in result.stderr
 
 
-def test_audio_that_is_none_is_one_line(cli: RunCli, tmp_path: Path) -> None:
+def test_audio_that_is_none_is_one_line(here: RunCli, tmp_path: Path) -> None:
     (tmp_path / "x.mp3").write_text("not music\n" * 500)
-    result = cli("onsets", "x.mp3")
+    result = here("onsets", "x.mp3")
     assert result.returncode == 2
     assert result.stderr.startswith("vit1dx: x.mp3: ")
 
@@ -218,8 +262,6 @@ def test_two_hours_are_drawn_in_bounded_memory(cli: RunCli, tmp_path: Path) -> N
         "try: runpy.run_module('vit1dx', run_name='__main__')\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-    import subprocess
-
     result = subprocess.run(
         [sys.executable, "-c", peak, "plot", "long.h5", "-o", "x.png"],
         cwd=tmp_path,

@@ -42,8 +42,9 @@ def _frames(maps: Array, what: str) -> Array:
 
 
 def _from_second(change: Array) -> Array:
-    """Values of a window's second query and those that follow; the first has the second's."""
-    return np.concatenate([change[:, :, :1], change], axis=-1)
+    """Values of a window's second query and those that follow; the first has the second's, or 0."""
+    first = change[:, :, :1] if change.shape[-1] else np.zeros((*change.shape[:2], 1), np.float32)
+    return np.concatenate([first, change], axis=-1)
 
 
 def class_row(maps: Array) -> Array:

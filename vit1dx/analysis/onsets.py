@@ -84,7 +84,7 @@ def best_curve(
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
         if curve.layer in attended and all(one in (None, its) for one, its in asked):
             return curve
-    if layer is head is reading is None:
+    if layer is None and head is None and reading is None:
         layers = ", ".join(map(str, attended))
         raise UsageError(
             f"class rows of layers {layers} show no onsets; extract layer 1, or --attention full"

@@ -165,10 +165,10 @@ def similarity_panel(
     return image
 
 
-def novelty_panel(above: Axes, curve: Array, time: Array, found: Array, theme: Theme) -> None:
+def novelty_panel(
+    axes: Axes, curve: Array, time: Array, found: Array, theme: Theme, above: Axes
+) -> None:
     """Novelty over time, with the boundaries at its peaks, right below a similarity panel."""
-    above.set_anchor("N")
-    axes = above.inset_axes((0, -0.28, 1, 0.24))
     axes.plot(time, curve, color=theme.line, lw=0.9)
     for boundary in found:
         axes.axvline(boundary, color=theme.mark, lw=0.9)
@@ -176,6 +176,9 @@ def novelty_panel(above: Axes, curve: Array, time: Array, found: Array, theme: T
     axes.set_yticks([])
     axes.set_ylabel("Novelty", fontsize=7)
     time_axis(axes, *_edges(time), ticks=5)
+    axes.set_box_aspect(0.25)
+    axes.set_anchor("N")
+    above.set_anchor("S")
     above.tick_params(labelbottom=False)
     above.set_xlabel("")
 
@@ -209,7 +212,7 @@ def distance_panel(axes: Axes, distances: Array, layers: Sequence[int], theme: T
     axes.plot(range(len(layers)), distances.mean(1), color=theme.line, lw=1)
     axes.scatter(places, distances.ravel(), color=theme.mark, s=14, zorder=3)
     axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.set_ylim(0, float(distances.max()) * 1.15)
+    axes.set_ylim(0, max(1e-3, float(distances.max()) * 1.15))
     axes.set_xlabel("Layer")
     axes.set_ylabel("Distance (s)")
 

@@ -25,7 +25,7 @@ from . import panels
 from .panels import LIGHT, Mel, Theme
 
 #: Suffixes of pictures.
-SUFFIXES = (".png", ".svg", ".pdf")
+SUFFIXES = (".png", ".svg", ".pdf", ".webp")
 #: Bins of a picture's width, and on a side of a self-similarity matrix.
 BINS, SIMILARITY_BINS = 1200, 600
 #: Width of a picture, inches.
@@ -101,8 +101,8 @@ def require_suffix(path: Path) -> None:
         raise UsageError(f"{path}: pictures are written as {', '.join(SUFFIXES)}")
 
 
-def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
-    """Write a picture; the same one is the same bytes.
+def save(figure: Figure, path: Path, theme: Theme = LIGHT, dpi: float = 150) -> None:
+    """Write a picture, `WIDTH` inches wide; the same one is the same bytes.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT) -> None:
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
         with mpl.rc_context(_look(theme)):
-            figure.savefig(path, dpi=150, metadata=undated.get(path.suffix.lower()))
+            figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix.lower()))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
 
@@ -129,6 +129,7 @@ def _look(theme: Theme) -> Any:  # matplotlib's own type names every key
         "axes.linewidth": 0.6,
         "xtick.major.width": 0.6,
         "ytick.major.width": 0.6,
+        "text.parse_math": False,
         "svg.hashsalt": "vit1dx",
         "pdf.fonttype": 42,
     }
@@ -199,17 +200,21 @@ def _heads_row(axes: Axes, shown: Shown, reading: str = "class", most: float = 1
 def _similarity_picture(figure: Figure, shown: Shown) -> None:
     columns = min(4, len(shown.layers))
     rows = -(-len(shown.layers) // columns)
-    figure.set_size_inches(WIDTH, 0.45 + rows * 1.25 * WIDTH / max(columns, 2))
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, layer in zip(places, shown.layers, strict=False):
+    width = WIDTH if columns > 1 else 0.6 * WIDTH
+    side = (width - 1.2) / columns - 0.3
+    figure.set_size_inches(width, 0.4 + rows * (1.27 * side + 0.75))
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=[4, 1] * rows, hspace=0)
+    for place, layer in enumerate(shown.layers):
+        row, column = divmod(place, columns)
+        above = figure.add_subplot(grid[2 * row, column])
         matrix, time = _matrix(shown, layer)
-        image = panels.similarity_panel(axes, matrix, time, layer, shown.theme)
+        image = panels.similarity_panel(above, matrix, time, layer, shown.theme)
         curve = similarity.layer_novelty(matrix, time)
         found = similarity.boundaries(curve, time)
-        panels.novelty_panel(axes, curve, time, found, shown.theme)
-    for axes in places[len(shown.layers) :]:
-        axes.remove()
-    figure.colorbar(image, ax=places, label="Self-similarity (cosine)", pad=0.01, aspect=20 * rows)
+        below = figure.add_subplot(grid[2 * row + 1, column])
+        panels.novelty_panel(below, curve, time, found, shown.theme, above)
+    label = "Self-similarity (cosine)"
+    figure.colorbar(image, ax=figure.axes, label=label, pad=0.01, aspect=20 * rows)
 
 
 def _similarities(figure: FigureBase, shown: Shown) -> None:
