@@ -11,15 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import typer
 
-from .arrays import Array
-from .errors import AudioError, StoreError, UsageError
+from .errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from .analysis.onsets import OnsetCurve
-    from .features import Features, Track
+    from .features import Features
+    from .see_track import FileTrack
     from .show.events import Events
     from .show.panels import Mel
 
@@ -40,35 +39,6 @@ AudioOption = Annotated[
     Path | None,
     typer.Option(help="The track's music, where it is not found.", show_default=False),
 ]
-
-
-class FileTrack:
-    """Today's track of a feature file, with the interface that tracks are about to have."""
-
-    def __init__(self, track: Track) -> None:
-        self._track = track
-        self.id, self.attributes = track.id, track.attributes
-        self.layers, self.duration = track.layers, track.duration
-        self.time: Array = track.time()
-
-    def read(
-        self,
-        name: str,
-        *,
-        layer: int | None = None,
-        start: float | None = None,
-        stop: float | None = None,
-    ) -> Array:
-        """An array, or one layer of it, from `start` up to `stop` (s)."""
-        group = self._track.group
-        if name not in group:
-            raise StoreError(f"no {name} in {group.file.filename}")
-        along = self.time if name in ("time", "sequence_tokens") else group["window_start"][:]
-        bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
-        part = slice(*map(int, np.searchsorted(along, bounds)))
-        if name in ("time", "window_start"):
-            return group[name][part]
-        return group[name][slice(None) if layer is None else self.layers.index(layer), part]
 
 
 def plot(
@@ -118,6 +88,7 @@ def plot(
     except ImportError as error:
         raise UsageError(f"plot needs matplotlib ({error}); pip install 'vit1dx[plot]'") from None
     from .analysis.track import require_range
+    from .see_track import FileTrack
 
     if output is not None:
         require_suffix(output)
@@ -191,6 +162,7 @@ def onsets(
     Which head, and how it is read, is said on stderr. A music file is extracted first, and nothing
     kept of it.
     """
+    from .see_track import FileTrack
     from .show.events import ONE_A_TRACK, as_csv
     from .show.sound import require_click_suffix, write_clicks
 
@@ -301,10 +273,11 @@ def _kept(features: Features, kind: str, layers: str | None) -> tuple[int, ...]:
     from .request import parse_layers
     from .show.plot import spread
 
-    if layers in (None, "all"):
-        of_maps = [layer for layer in features.layers if layer > 0 or kind in ALL_LAYERS]
-        return tuple(of_maps) if layers or kind in ALL_LAYERS else spread(of_maps)
-    asked = parse_layers(layers or "", ModelConfig(**features.config["model"]))
+    if layers == "all" or (layers is None and kind in ALL_LAYERS):
+        return features.layers
+    if layers is None:
+        return spread([layer for layer in features.layers if layer > 0] or features.layers)
+    asked = parse_layers(layers, ModelConfig(**features.config["model"]))
     for layer in asked:
         if layer not in features.layers:
             kept = ", ".join(map(str, features.layers))

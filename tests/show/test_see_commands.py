@@ -53,6 +53,7 @@ def feats(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("full.h5", "--layers", "1-3", "--attention", "full"),
         ("class.h5", "--layers", "1,12", "--attention", "class"),
         ("none.h5", "--layers", "0,4"),
+        ("zero.h5", "--layers", "0"),
         ("half.h5", *"--layers 1,2 --attention full --dtype float16 --overlap 1".split()),
         ("shards/", "--layers", "1", "--attention", "full"),
     ):
@@ -73,7 +74,7 @@ def here(
         monkeypatch.setattr(sys, "argv", ["vit1dx", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             main()
-        return Completed([], left.value.code or 0, *capsys.readouterr())
+        return Completed([], int(left.value.code or 0), *capsys.readouterr())
 
     return run
 
@@ -86,13 +87,15 @@ def test_each_kind_of_picture(here: RunCli, feats: Path, tmp_path: Path, kind: s
     assert (tmp_path / f"tones.{kind}.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("name", ["class.h5", "none.h5", "half.h5", "shards"])
+@pytest.mark.parametrize("name", ["class.h5", "none.h5", "zero.h5", "half.h5", "shards"])
 def test_an_overview_shows_what_a_file_has(
     here: RunCli, feats: Path, tmp_path: Path, name: str
 ) -> None:
     result = here("plot", feats / name, "other.wav", "--dark", "-o", "x.pdf")
     assert result.returncode == 0, result.stderr
-    assert ("no onsets: no attention maps here" in result.stderr) == (name == "none.h5")
+    assert ("no onsets: no attention maps here" in result.stderr) == (
+        name in ("none.h5", "zero.h5")
+    )
     assert (tmp_path / "x.pdf").read_bytes().startswith(PDF)
 
 

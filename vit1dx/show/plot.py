@@ -188,12 +188,12 @@ def _heads_row(axes: Axes, shown: Shown, reading: str = "class", most: float = 1
     track, span = shown.track, {"start": shown.start, "stop": shown.stop}
     time = track.time[frame_range(track, **span)]
     width = -(-len(time) // BINS)
-    rows = []
-    for layer in shown.layers:
+    rows, layers = [], [layer for layer in shown.layers if layer > 0] or shown.layers
+    for layer in layers:
         curves = pooled(attention.attention_curve(track, layer, reading, **span), width, axis=1)
         rows.append(curves / np.maximum(curves.mean(1, keepdims=True), attention.LEAST))
     centres = pooled(time - time[0], width).astype(np.float64) + time[0]
-    panels.heads_panel(axes, np.concatenate(rows), centres, shown.layers, most)
+    panels.heads_panel(axes, np.concatenate(rows), centres, layers, most)
     axes.set_title(HEADS_TITLES[reading])
 
 
