@@ -115,7 +115,7 @@ def onsets(
     source: SourceArgument,
     tracks: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TRACK]...", help="Their ids; all by default.", show_default=False),
+        typer.Argument(metavar="TRACK", help="Their ids; all by default.", show_default=False),
     ] = None,
     form: Annotated[
         EventFormat,
