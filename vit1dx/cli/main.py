@@ -23,6 +23,7 @@ from ..run.signals import SIGNALS
 from ..run.wording import one_line
 from .console import lost, settle
 from .help import Command, Group, SearchingCommand
+from .see import onsets, plot
 from .train import train
 
 if TYPE_CHECKING:
@@ -332,6 +333,8 @@ def repair(
     raise typer.Exit(EXIT_SOME_FAILED if report.problems else 0)
 
 
+app.command(cls=Command)(plot)
+app.command(cls=Command)(onsets)
 app.command(cls=Command)(train)
 
 
