@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vit1dx._types import Array
 from vit1dx.analysis.attention import (
     READINGS,
     attention_curve,
@@ -20,7 +21,6 @@ from vit1dx.analysis.attention import (
     rollout_curve,
     window_cuts,
 )
-from vit1dx._types import Array
 from vit1dx.errors import UsageError
 
 from .adapter import RATE, track

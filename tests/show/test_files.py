@@ -13,9 +13,9 @@ import pytest
 import soundfile
 
 from tests.synth import song
+from vit1dx.audio.mel import LogMel
 from vit1dx.config import MelConfig
 from vit1dx.errors import UsageError
-from vit1dx.audio.mel import LogMel
 from vit1dx.show.events import Events, as_csv, as_jams, as_svl, as_text
 from vit1dx.show.sound import clicks_between, mel_picture, write_clicks
 

@@ -17,10 +17,10 @@ from ..errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     from ..analysis.onsets import OnsetCurve
-    from ..store.reader import Features
-    from .see_track import FileTrack
     from ..show.events import Events
     from ..show.panels import Mel
+    from ..store.reader import Features
+    from .see_track import FileTrack
 
 Kind = Literal["overview", "ssm", "attention", "onsets", "layers"]
 EventFormat = Literal["txt", "csv", "jams", "svl"]
@@ -162,9 +162,9 @@ def onsets(
     Which head, and how it is read, is said on stderr. A music file is extracted first, and nothing
     kept of it.
     """
-    from .see_track import FileTrack
     from ..show.events import ONE_A_TRACK, as_csv
     from ..show.sound import require_click_suffix, write_clicks
+    from .see_track import FileTrack
 
     if click is not None:
         require_click_suffix(click)
@@ -241,10 +241,10 @@ def _opened(source: Path, layers: str, attention: str) -> Iterator[Features]:
 
 
 def _extract(audio: Path, layers: str, attention: str, output: Path) -> None:
-    from ..run.sources import collect
     from ..extractor import Extractor
-    from ..run.run import Options, extract_all
     from ..run.pool import Pool
+    from ..run.run import Options, extract_all
+    from ..run.sources import collect
 
     sources = collect([str(audio.resolve())])
     with Pool() as pool:

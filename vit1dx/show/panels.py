@@ -19,8 +19,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from .._types import Array
-from ..config import MelConfig
 from ..audio.mel import mel_filters
+from ..config import MelConfig
 
 #: Distances between ticks on an axis of time, s.
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)

@@ -15,11 +15,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 
+from .._types import Array
 from ..analysis import attention, similarity
 from ..analysis.onsets import OnsetCurve, best_curve, onset_strength
 from ..analysis.peaks import height, pick
 from ..analysis.track import Readable, attention_blocks, frame_range, frame_rate, pooled
-from .._types import Array
 from ..errors import UsageError
 from . import panels
 from .panels import LIGHT, Mel, Theme

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..analysis.track import pooled
 from .._types import Array
+from ..analysis.track import pooled
 from ..audio.decode import AudioFile
+from ..audio.mel import LogMel
 from ..audio.resample import mono_at_rate
 from ..config import MelConfig
 from ..errors import UsageError
-from ..audio.mel import LogMel
 
 #: A click: a burst of 15 ms, short and high enough to stand out of music.
 CLICK_SECONDS, CLICK_HZ = 0.015, 2000.0
