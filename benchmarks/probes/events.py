@@ -1,14 +1,10 @@
-"""Peaks of an activation, and how well they meet the events that they stand for."""
+"""How well events that were estimated meet the true ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, uniform_filter1d
-
-AVERAGED = 0.5  # s on either side of a peak that its height is measured against
-LEAST_GAP = 2  # frames on either side that a peak tops
 
 
 @dataclass
@@ -47,25 +43,3 @@ def matches(reference: np.ndarray, estimated: np.ndarray, tolerance: float) -> i
         else:
             i += 1
     return hits
-
-
-def height(activation: np.ndarray, frame_rate: float) -> np.ndarray:
-    """How far each frame stands above its surroundings, in the track's standard deviations."""
-    width = 2 * round(AVERAGED * frame_rate) + 1
-    above = activation - uniform_filter1d(activation, width, mode="nearest")
-    return np.asarray(above / (activation.std() + 1e-12))
-
-
-def peaks(activation: np.ndarray, least: float, frame_rate: float, lag: float = 0.0) -> np.ndarray:
-    """Times (s) of local maxima that stand at least `least` deviations above their surroundings.
-
-    A peak between two frames is placed by the parabola through three; `lag` frames are taken off.
-    """
-    above = height(activation, frame_rate)
-    top = maximum_filter1d(above, 2 * LEAST_GAP + 1, mode="nearest") == above
-    frames = np.flatnonzero(top & (above >= least))
-    frames = frames[(frames > 0) & (frames < len(above) - 1)]
-    before, here, after = (activation[frames + shift] for shift in (-1, 0, 1))
-    bend = before - 2 * here + after
-    shift = np.where(bend < 0, 0.5 * (before - after) / np.minimum(bend, -1e-12), 0.0)
-    return np.asarray((frames + np.clip(shift, -0.5, 0.5) - lag) / frame_rate)

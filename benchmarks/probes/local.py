@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.events import Counts, peaks
+from benchmarks.probes.events import Counts
 from benchmarks.probes.linear import EXCLUDED, Probe, fit_classes, fit_tags
 from benchmarks.probes.scores import Scores
 from benchmarks.probes.systems import CONFIG, with_context
 from benchmarks.probes.truth import CHORD_CLASSES, KEY_CLASSES, Truth
+from vit1dx.analysis.peaks import peaks
 
 RATE = CONFIG.mel.frame_rate
 EVENTS = {"beats": 0.07, "downbeats": 0.07, "onsets": 0.05}  # s of tolerance

@@ -10,6 +10,7 @@ from benchmarks.probes.collection import Memory, Render
 from benchmarks.probes.linear import EXCLUDED
 from benchmarks.probes.systems import CONFIG
 from benchmarks.probes.truth import Truth
+from vit1dx.analysis.similarity import self_similarity
 
 RATE = CONFIG.mel.frame_rate
 BLOCK = 8  # frames, 0.256 s, averaged for all dimensions but beats
@@ -34,17 +35,12 @@ def measure(memory: Memory, system: str, name: str, test: Sequence[Render]) -> d
             truth = similarity(render.truth, time)
             if truth is None:
                 continue
-            value = correlation(cosines(features), truth, time, LEAST_APART.get(dimension, APART))
+            value = correlation(
+                self_similarity(features), truth, time, LEAST_APART.get(dimension, APART)
+            )
             if value is not None:
                 found[dimension].append(value)
     return {dimension: float(np.mean(values)) for dimension, values in found.items()}
-
-
-def cosines(features: np.ndarray) -> np.ndarray:
-    """Self-similarity (n, n) of features (n, dim), their mean taken off."""
-    centred = features - features.mean(0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    return np.asarray(unit @ unit.T)
 
 
 def correlation(

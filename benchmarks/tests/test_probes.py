@@ -19,11 +19,13 @@ from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
 from benchmarks.probes.curves import head_curves
 from benchmarks.probes.earlier import KINDS, Disagreement, with_baselines
-from benchmarks.probes.events import matches, peaks
+from benchmarks.probes.events import matches
 from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.onsets import Onsets
 from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
 from benchmarks.probes.whole import average_precision
+from vit1dx.analysis.peaks import peaks
+from vit1dx.analysis.similarity import self_similarity
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.tokens import MemoryTrack
@@ -198,9 +200,9 @@ def test_self_similarity_meets_the_truth_that_it_was_made_of() -> None:
     features = np.eye(3)[classes] + 0.01 * np.random.default_rng(0).standard_normal((240, 3))
     truth = (classes[:, None] == classes).astype(float)
     time = np.arange(240) * 0.256
-    same = similarity.correlation(similarity.cosines(features), truth, time, 4.0)
+    same = similarity.correlation(self_similarity(features), truth, time, 4.0)
     noise = np.random.default_rng(1).standard_normal((240, 3))
-    other = similarity.correlation(similarity.cosines(noise), truth, time, 4.0)
+    other = similarity.correlation(self_similarity(noise), truth, time, 4.0)
     assert same == pytest.approx(1, abs=0.01)
     assert other == pytest.approx(0, abs=0.1)
     assert similarity.correlation(truth, np.ones_like(truth), time, 4.0) is None

@@ -1,0 +1,132 @@
+"""Onsets from attention: the curve of one head that peaks where notes begin, and its peaks.
+
+Which head and reading serve best, how high a peak must be and by how much the curve is late were
+chosen on songs for training, for the bundled weights; weights/README.md has what they come to on
+others. Spectral flux finds more: this is for seeing what a model attends to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._types import Array
+from ..errors import UsageError
+from ..tokens import Track
+from .attention import attention_curve, form
+from .peaks import pick
+from .track import frame_rate, require_layer
+
+
+@dataclass(frozen=True)
+class OnsetCurve:
+    """Which curve shows onsets, and how its peaks are picked.
+
+    Attributes
+    ----------
+    layer, head : int
+    reading : str
+        One of `vit1dx.analysis.attention.READINGS`.
+    falls : bool
+        Whether it dips where a note begins: it is turned upside down then.
+    least : float
+        Height that a peak needs; see `vit1dx.analysis.peaks.height`.
+    lag : float
+        Frames that it comes late.
+    """
+
+    layer: int
+    head: int
+    reading: str
+    falls: bool = False
+    least: float = 0.0
+    lag: float = 1.0
+
+    def __str__(self) -> str:
+        falls = ", turned" if self.falls else ""
+        return f"layer {self.layer}, head {self.head}, {self.reading}{falls}"
+
+
+#: The best head of each layer, the best layer first (weights/probes.md).
+FULL = tuple(
+    OnsetCurve(layer, head, "log change")
+    for layer, head in (
+        *((1, 0), (7, 2), (11, 2), (8, 1), (3, 0), (12, 2)),
+        *((5, 2), (2, 0), (6, 2), (9, 0), (4, 0), (10, 2)),
+    )
+)
+#: Of the class token's rows alone, the only one that finds more onsets than chance does.
+CLASS = (OnsetCurve(1, 2, "class", least=-0.2, lag=1.5),)
+
+
+def best_curve(
+    track: Track, layer: int | None = None, head: int | None = None, reading: str | None = None
+) -> OnsetCurve:
+    """The curve that does best of those that a track's attention maps give.
+
+    Parameters
+    ----------
+    track : Track
+    layer, head : int, optional
+    reading : str, optional
+        Keep to these; a curve that was not measured then has the usual threshold.
+
+    Raises
+    ------
+    UsageError
+        If there are no attention maps, or nothing was asked for and none of them shows onsets.
+    """
+    kept = form(track)
+    if kept == "none":
+        raise UsageError("no attention maps here; extract with --attention class or full")
+    attended = [one for one in track.layers if one > 0]
+    for curve in FULL + CLASS if kept == "full" else CLASS:
+        asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
+        if curve.layer in attended and all(one in (None, its) for one, its in asked):
+            return curve
+    if layer is None and head is None and reading is None:
+        layers = ", ".join(map(str, attended))
+        raise UsageError(
+            f"class rows of layers {layers} show no onsets; extract layer 1, or --attention full"
+        )
+    usual = "log change" if kept == "full" else "class"
+    return OnsetCurve(attended[0] if layer is None else layer, head or 0, reading or usual)
+
+
+def onset_strength(track: Track, curve: OnsetCurve) -> Array:
+    """Onset strength on each frame of a track: (time,) float32.
+
+    Raises
+    ------
+    UsageError
+        If the track has no such layer or head, or not the rows that the reading needs.
+    """
+    require_layer(track, curve.layer)
+    heads = attention_curve(track, curve.layer, curve.reading)
+    if not 0 <= curve.head < len(heads):
+        raise UsageError(f"no head {curve.head}; heads 0 to {len(heads) - 1} are there")
+    return -heads[curve.head] if curve.falls else heads[curve.head]
+
+
+def onsets(track: Track, curve: OnsetCurve | None = None) -> tuple[Array, Array]:
+    """When notes begin in a track.
+
+    Parameters
+    ----------
+    track : Track
+    curve : OnsetCurve, optional
+        By default what `best_curve` gives.
+
+    Returns
+    -------
+    (k,) float64 array
+        Times, s, ascending, within the track.
+    (k,) float64 array
+        How far each peak stands above its surroundings, in the curve's standard deviations.
+    """
+    curve = curve or best_curve(track)
+    times, heights = pick(
+        onset_strength(track, curve), curve.least, frame_rate(track.time), curve.lag
+    )
+    return np.clip(times, 0, track.duration), heights

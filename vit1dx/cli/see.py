@@ -1,0 +1,361 @@
+"""Commands to see what was found in a track: pictures, and onsets for other programs."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import AudioError, UsageError
+from ..model.request import Attention
+
+if TYPE_CHECKING:
+    from ..analysis.onsets import OnsetCurve
+    from ..show.events import Events
+    from ..show.panels import Mel
+    from ..store.reader import Features, StoredTrack
+
+Kind = Literal["overview", "ssm", "attention", "onsets", "layers"]
+EventFormat = Literal["txt", "csv", "jams", "svl"]
+PLOT_EXAMPLES = """Examples:
+
+vit1dx plot song.mp3
+
+vit1dx plot feats.h5 a/song.mp3 --kind ssm --layers 1,4,8,12 -o song.svg"""
+
+ONSETS_EXAMPLES = """Examples:
+
+vit1dx onsets song.mp3 --click clicks.wav
+
+vit1dx onsets feats.h5 --format svl -o onsets/"""
+
+#: Kinds that show all layers unless told otherwise.
+ALL_LAYERS = ("ssm", "layers")
+
+Reading = Literal["class", "received", "change", "log-change", "novelty"]
+
+SourceArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FEATS.h5|FOLDER|AUDIO", help="A feature file, a folder of them, or a music file."
+    ),
+]
+AudioOption = Annotated[
+    Path | None,
+    typer.Option(help="The track's music, where it is not found.", show_default=False),
+]
+
+
+def plot(
+    source: SourceArgument,
+    track: Annotated[
+        str | None,
+        typer.Argument(help="Its id; may be left out where there is one.", show_default=False),
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="What to show.")] = "overview",
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="'all', 'last', or numbers such as 4,8; by default all for ssm and layers, four "
+            "for the others.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        float | None, typer.Option(metavar="S", help="Begin here, s.", show_default=False)
+    ] = None,
+    end: Annotated[
+        float | None, typer.Option(metavar="S", help="End here, s.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="X.png|svg|pdf|webp",
+            help="Picture to write; TRACK.KIND.png, here, by default.",
+            show_default=False,
+        ),
+    ] = None,
+    audio: AudioOption = None,
+    dark: Annotated[bool, typer.Option("--dark", help="For dark screens.")] = False,
+    dpi: Annotated[
+        int, typer.Option(min=30, max=600, help="Dots an inch, of ten inches' width.")
+    ] = 150,
+) -> None:
+    """Draw a track: mel, onsets, self-similarity by layer, attention by head (extra 'plot').
+
+    The mel is there where the music is. A music file is extracted first, and nothing kept of it.
+    """
+    try:
+        from ..show.panels import DARK, LIGHT
+        from ..show.plot import Shown, draw, require_suffix, save
+    except ImportError as error:
+        raise UsageError(f"plot needs matplotlib ({error}); pip install 'vit1dx[plot]'") from None
+    from ..analysis.track import require_range
+
+    if output is not None:
+        require_suffix(output)
+    require_range(start, end, float("inf"))
+    with _opened(source, _needed(kind, layers), "none" if kind == "ssm" else "full") as features:
+        found = features[_id(features, track)]
+        require_range(start, end, found.duration)
+        span = start or 0.0, found.duration if end is None else min(end, found.duration)
+        shown = Shown(
+            found,
+            _kept(features, kind, layers),
+            *span,
+            curve=_curve_if_any(found) if kind == "overview" else None,
+            mel=_mel(found, features, audio, span) if kind in ("overview", "onsets") else None,
+            theme=DARK if dark else LIGHT,
+        )
+        figure = draw(shown, kind, found.id)
+    output = output or Path(f"{Path(found.id).stem}.{kind}.png")
+    save(figure, output, shown.theme, dpi)
+    print(output)
+
+
+def onsets(
+    source: SourceArgument,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TRACK", help="Their ids; all by default.", show_default=False),
+    ] = None,
+    form: Annotated[
+        EventFormat,
+        typer.Option(
+            "--format",
+            help="txt: a time a line, as mir_eval reads it; csv: a table of all tracks; jams; "
+            "svl: a layer for Sonic Visualiser.",
+        ),
+    ] = "txt",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|FOLDER",
+            help="File to write, or folder for a file a track; the terminal by default.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Layer to read; the best by default.", show_default=False)
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(help="Its head; the best by default.", show_default=False)
+    ] = None,
+    reading: Annotated[
+        Reading | None,
+        typer.Option(help="What of its attention; the best by default.", show_default=False),
+    ] = None,
+    height: Annotated[
+        float | None,
+        typer.Option(help="Deviations that a peak stands out by.", show_default=False),
+    ] = None,
+    click: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.wav|flac", help="Also write the music with clicks.", show_default=False
+        ),
+    ] = None,
+    audio: AudioOption = None,
+) -> None:
+    """List when notes begin, from the attention of one head; needs no extra.
+
+    Which head, and how it is read, is printed on standard error. A music file is extracted first,
+    and nothing kept of it.
+    """
+    from ..show.events import ONE_A_TRACK, as_csv
+    from ..show.sound import require_click_suffix, write_clicks
+
+    if click is not None:
+        require_click_suffix(click)
+    asked = {"layer": layer, "head": head, "reading": reading and reading.replace("-", " ")}
+    with _opened(source, str(layer or 1), "full") as features:
+        ids = [_id(features, track) for track in tracks] if tracks else list(features)
+        several = len(ids) != 1
+        folder = output if output and (several or output.is_dir()) and form != "csv" else None
+        if several and not (folder or form == "csv"):
+            raise UsageError(f"{len(ids)} tracks; name one, or give -o FOLDER or --format csv")
+        if several and click:
+            raise UsageError(f"--click with {len(ids)} tracks; name one")
+        found = (_events(features[track], asked, height) for track in ids)
+        if form == "csv":
+            _write(as_csv(_named(found)), output)
+            return
+        for events in _named(found):
+            place = folder / f"{events.track}.{form}" if folder else output
+            _write(ONE_A_TRACK[form](events), place)
+            if click:
+                music = _require_music(features[events.track], audio)
+                write_clicks(music, events.times, click)
+
+
+def _events(track: StoredTrack, asked: dict[str, Any], height: float | None) -> Events:
+    """Onsets of a track, by the best curve of those asked for."""
+    from ..analysis.onsets import best_curve
+    from ..analysis.onsets import onsets as onsets_of
+    from ..show.events import Events
+
+    curve = best_curve(track, **asked)
+    if height is not None:
+        curve = replace(curve, least=height)
+    times, strengths = onsets_of(track, curve)
+    rate = int(track.attributes["sample_rate"])
+    return Events(track.id, times, strengths, str(curve), track.duration, rate)
+
+
+def _named(found: Iterable[Events]) -> Iterator[Events]:
+    """Events, each new curve that they are read off named on stderr."""
+    named: set[str] = set()
+    for events in found:
+        if events.curve not in named:
+            print(f"onsets by attention: {events.curve}", file=sys.stderr)
+        named.add(events.curve)
+        yield events
+
+
+def _write(text: str, path: Path | None) -> None:
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _opened(source: Path, layers: str, attention: Attention) -> Iterator[Features]:
+    """Features of a file or folder; or of music, extracted for the time that they are needed."""
+    from ..audio.formats import AUDIO_EXTENSIONS
+    from ..store.shards import open_features
+
+    if source.suffix.lower() not in AUDIO_EXTENSIONS or source.is_dir():
+        with open_features(source) as features:
+            yield features
+        return
+    with tempfile.TemporaryDirectory(prefix="vit1dx-") as folder:
+        _extract(source, layers, attention, Path(folder) / "features.h5")
+        with open_features(Path(folder) / "features.h5") as features:
+            yield features
+
+
+def _extract(audio: Path, layers: str, attention: Attention, output: Path) -> None:
+    from ..run.extract import extract
+
+    summary = extract(
+        audio.resolve(),
+        output,
+        layers=layers,
+        attention=attention,
+        quiet=not sys.stderr.isatty(),
+    )
+    if summary.failures:
+        raise AudioError(f"{audio}: {summary.failures[0][1]}")
+
+
+def _needed(kind: str, layers: str | None) -> str:
+    """Layers to extract of music for a picture."""
+    if layers is not None or kind in ALL_LAYERS:
+        return layers or "all"
+    from ..config import Config
+    from ..show.plot import spread
+
+    return ",".join(map(str, spread(range(1, Config().model.depth + 1))))
+
+
+def _kept(features: Features, kind: str, layers: str | None) -> tuple[int, ...]:
+    """Layers of a picture, of those that were kept."""
+    from ..config import ModelConfig
+    from ..model.request import parse_layers
+    from ..show.plot import spread
+
+    if layers == "all" or (layers is None and kind in ALL_LAYERS):
+        return features.layers
+    if layers is None:
+        return spread([layer for layer in features.layers if layer > 0] or features.layers)
+    asked = parse_layers(layers, ModelConfig(**features.config["model"]))
+    for layer in asked:
+        if layer not in features.layers:
+            kept = ", ".join(map(str, features.layers))
+            raise UsageError(f"no layer {layer} in {features.path}; layers {kept} were kept")
+    return asked
+
+
+def _id(features: Features, asked: str | None) -> str:
+    """The track asked for, or the only one there is."""
+    if asked is not None and asked in features:
+        return asked
+    ids = list(features)
+    if asked is None and len(ids) == 1:
+        return ids[0]
+    if not ids:
+        raise UsageError(f"no track in {features.path}")
+    if asked is None:
+        few = ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")
+        raise UsageError(f"{len(ids)} tracks in {features.path}; name one of {few}")
+    inside = [track for track in ids if asked.lower() in track.lower()]
+    near = dict.fromkeys(inside[:3] + difflib.get_close_matches(asked, ids, n=3, cutoff=0.4))
+    hint = f"; near it: {', '.join(near)}" if near else f"; {len(ids)} others, {ids[0]} for one"
+    raise UsageError(f"no track {asked} in {features.path}{hint}")
+
+
+def _curve_if_any(track: StoredTrack) -> OnsetCurve | None:
+    """The best onset curve; none where the attention maps, or their absence, give none."""
+    from ..analysis.onsets import best_curve
+
+    try:
+        return best_curve(track)
+    except UsageError as error:
+        print(f"no onsets: {error}", file=sys.stderr)
+        return None
+
+
+def _music(track: StoredTrack, audio: Path | None) -> Path | None:
+    """The file that a track was made of, if it is there and has not changed."""
+    if audio is not None:
+        return audio
+    source = Path(str(track.attributes["source"]))
+    try:
+        same = source.stat().st_size == track.attributes["size"]
+    except OSError:
+        return None
+    return source if same else None
+
+
+def _require_music(track: StoredTrack, audio: Path | None) -> Path:
+    music = _music(track, audio)
+    if music is None:
+        source = track.attributes["source"]
+        raise UsageError(f"{source}, the track's music, is not there; give it with --audio")
+    return music
+
+
+def _mel(
+    track: StoredTrack, features: Features, audio: Path | None, span: tuple[float, float]
+) -> Mel | None:
+    """The mel of a part of a track; none where its music is not at hand."""
+    from ..config import MelConfig
+    from ..show.panels import Mel
+    from ..show.sound import mel_picture
+
+    music = _music(track, audio)
+    if music is None:
+        print(f"no mel: {track.attributes['source']} is not there; --audio", file=sys.stderr)
+        return None
+    config = MelConfig(**features.config["mel"])
+    try:
+        frames, time = mel_picture(music, config, start=span[0], stop=span[1])
+    except AudioError as error:
+        raise AudioError(f"{music}: {error}") from None
+    return Mel(frames, time, config)
