@@ -289,7 +289,7 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, signum: int,
         stdout, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert "1 of 2 files done" in stdout
-    assert "the same command goes on from there" in stdout
+    assert "the same command continues from there" in stdout
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert list(features) == ["0.wav"]
         assert features.attributes["finished"] == 0

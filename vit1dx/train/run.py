@@ -160,7 +160,7 @@ class RunFolder:
         """Make the folder, and make sure that it holds no other run."""
         if (self.folder / LOG).exists():
             raise UsageError(
-                f"{self.folder} holds a run; go on with it by --resume, or name another --output"
+                f"{self.folder} holds a run; continue it with --resume, or name another --output"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
 
