@@ -214,6 +214,7 @@ def _golden_tokens(folder: Path) -> dict[str, list[float]]:
     }
 
 
+@pytest.mark.slow
 def test_golden_tokens(tmp_path: Path) -> None:
     """A file through every stage gives the tokens stored when it was last looked into.
 
@@ -226,6 +227,7 @@ def test_golden_tokens(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[key], values, atol=2e-4 * scale, err_msg=key)
 
 
+@pytest.mark.slow
 def test_extraction_needs_no_pytorch(songs: Path, tmp_path: Path) -> None:
     script = (
         "import sys\n"
@@ -242,6 +244,7 @@ def test_extraction_needs_no_pytorch(songs: Path, tmp_path: Path) -> None:
         assert features.attributes["backend"] == "onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["ImportError", "AttributeError"])
 def test_pytorch_is_the_fallback(songs: Path, tmp_path: Path, error: str) -> None:
     """Where ONNX Runtime is there, and does not load: in the workers neither."""

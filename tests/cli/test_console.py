@@ -275,6 +275,7 @@ def test_many_endings_are_cut_short_and_those_of_audio_come_first() -> None:
     assert passed_over_lines(PassedOver()) == []
 
 
+@pytest.mark.slow
 def test_help(cli: RunCli) -> None:
     for command in (["extract"], ["train"], ["info"], []):
         text = cli(*command, "--help", env={"COLUMNS": "120"}).stdout
@@ -290,6 +291,7 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_leaves_what_was_finished(tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
     soundfile.write(tmp_path / "music" / "0.wav", song(1.0, 16000), 16000)
@@ -316,6 +318,7 @@ def test_a_terminal_that_closes_leaves_what_was_finished(tmp_path: Path) -> None
     assert not list(tmp_path.glob("f.h5.*"))
 
 
+@pytest.mark.slow
 def test_nohup_is_respected(tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
     for number in range(3):

@@ -196,6 +196,7 @@ def test_every_pair_of_options_runs_or_is_refused(factors: dict[str, tuple[Any, 
     assert not any(map(runs, refused))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=_id)
 def test_what_runs_gives_the_references_tokens(row: Row, small: Small, tmp_path: Path) -> None:
     _require_run(row, small, tmp_path)

@@ -138,6 +138,7 @@ def test_simultaneous_onsets_are_one() -> None:
 # Sources
 
 
+@pytest.mark.slow
 @needs_data
 def test_pop909_chords_fit_its_notes_and_not_a_beat_off(held_out_songs: list[Song]) -> None:
     for song in held_out_songs[::20]:
@@ -254,6 +255,7 @@ def test_ensembles_always_have_harmony_and_are_reproducible() -> None:
         assert ensemble == draw_ensemble(1, index, ("FluidR3", SMALL))
 
 
+@pytest.mark.slow
 def test_every_rendition_has_harmony() -> None:
     for number in (1, 4, 8, 400):
         for index in range(12):
@@ -323,6 +325,7 @@ def test_onset_labels_are_where_energy_rises(program: int, tmp_path: Path) -> No
         assert abs(measured - onset) < 0.02
 
 
+@pytest.mark.slow
 @needs_synth
 def test_aligned_renditions_sound_at_the_same_times(tmp_path: Path) -> None:
     onsets = [0.3, 0.75, 1.5, 1.7, 2.6, 3.0, 3.8, 4.6]
@@ -339,6 +342,7 @@ def test_aligned_renditions_sound_at_the_same_times(tmp_path: Path) -> None:
     assert lags.max() / np.prod([np.linalg.norm(c) for c in centred]) > 0.6
 
 
+@pytest.mark.slow
 @needs_synth
 @needs_data
 def test_renders_do_not_depend_on_workers_and_are_not_redone(tmp_path: Path) -> None:
