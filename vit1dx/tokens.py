@@ -180,7 +180,7 @@ class Track(ABC):
         part = self._part(name, select)
         if part is None:
             raise UsageError(
-                f"no {name} was kept; extract with --attention class, or full, to keep it"
+                f"no {name} was kept; extract with --attention class or full to keep it"
             )
         return part
 

@@ -114,7 +114,7 @@ def test_class_rows_say_what_they_lack(reading: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(UsageError, match="extract with --attention class, or full"):
+    with pytest.raises(UsageError, match="extract with --attention class or full"):
         attention_curve(track(form="none"), 1, "class")
     with pytest.raises(UsageError, match="no layer 7 here; layers 1, 2 were kept"):
         attention_curve(track(), 7, "class")

@@ -84,7 +84,7 @@ def test_they_are_kept_with_the_track_and_counted(done: tuple[Path, Summary]) ->
     assert values["warning_counts"] == counts
     with vit1dx.open(output) as features:
         kept = [
-            {"id": key, "code": warning.code, "text": warning.text}
+            {"id": key, "code": warning.code, "warning": warning.text}
             for key, track in features.items()
             for warning in track.warnings
         ]
@@ -198,4 +198,4 @@ def test_those_of_a_run_have_codes_too() -> None:
     assert run_warnings(weights, "float32") == []
     assert [warning.code for warning in run_warnings(weights, "float16")] == ["float16"]
     summary = Summary(Path("f.h5"), 1, warnings=[(None, AudioWarning("float16", "x"))])
-    assert summary.to_dict()["warnings"] == [{"id": None, "code": "float16", "text": "x"}]
+    assert summary.to_dict()["warnings"] == [{"id": None, "code": "float16", "warning": "x"}]

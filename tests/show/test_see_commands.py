@@ -186,7 +186,6 @@ def test_another_head_and_reading(here: RunCli, feats: Path) -> None:
         ("plot full.h5 other.wav -o no/x.png", "no/x.png cannot be written: No such file"),
         ("plot none.h5 other.wav --kind onsets", "extract with --attention class or full"),
         ("plot none.h5 other.wav --kind attention", "extract with --attention class or full"),
-        ("plot nothing.h5 other.wav", "nothing.h5"),
         ("onsets none.h5 other.wav", "extract with --attention class or full"),
         ("onsets class.h5 other.wav --reading change", "needs all rows of the attention maps"),
         ("onsets full.h5 other.wav --head 7", "no head 7; heads 0 to 2 are there"),
@@ -273,3 +272,9 @@ def test_two_hours_are_drawn_in_bounded_memory(cli: RunCli, tmp_path: Path) -> N
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stderr.split()[-1]) < 400_000  # KiB; one layer of the tokens alone is 86 MB
+
+
+def test_features_that_are_not_there(here: RunCli) -> None:
+    result = here("plot", "nothing.h5", "other.wav")
+    assert result.returncode == 5
+    assert result.stderr == "vit1dx: no feature file at nothing.h5\n"

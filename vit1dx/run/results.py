@@ -91,7 +91,10 @@ class Summary:
             "passed_over": self.passed_over.to_dict(),
             "failed": len(self.failures),
             "failures": [{"id": key, "reason": reason} for key, reason in self.failures],
-            "warnings": [{"id": key, **vars(warning)} for key, warning in self.warnings],
+            "warnings": [
+                {"id": key, "code": warning.code, "warning": warning.text}
+                for key, warning in self.warnings
+            ],
             "warning_counts": self.warning_counts,
             "audio_hours": self.audio_seconds / 3600,
             "wall_seconds": self.wall_seconds,
