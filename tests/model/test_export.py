@@ -198,6 +198,7 @@ def test_wrong_requests(
         export(small, tmp_path / name, precision=precision)
 
 
+@pytest.mark.slow
 def test_a_model_replaces_a_model_and_nothing_else(small: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.onnx"
     output.touch()
@@ -223,6 +224,7 @@ def test_an_export_never_replaces_its_weights(small: Path, tmp_path: Path, link:
     assert output.read_bytes() == small.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_export_without_a_folder_is_refused(small: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be written: No such file"):
         export(small, tmp_path / "no" / "m.onnx", [1], "none")

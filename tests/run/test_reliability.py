@@ -79,6 +79,7 @@ def test_decoders_that_misbehave_cost_their_file(
         assert reason in reasons[track_id], track_id
 
 
+@pytest.mark.slow
 def test_a_file_without_end_is_given_up(tmp_path: Path) -> None:
     reasons = _extract_hostile(tmp_path, ["endless.wav"], timeout=3)
     assert reasons == {"endless.wav": "not done after 3 s: given up"}
@@ -262,6 +263,7 @@ def test_a_lock_of_another_host_is_respected(cli: RunCli, songs: Path, tmp_path:
     assert not (tmp_path / "g.h5.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     with _started(tmp_path) as process:
         process.send_signal(signal.SIGSTOP)  # so that both come before the first is acted on
@@ -305,6 +307,7 @@ class TestResume:
         values: dict[str, Any] = json.loads(result.stdout)
         return values
 
+    @pytest.mark.slow
     def test_what_is_done_is_not_done_again(self, cli: RunCli, songs: Path, tmp_path: Path) -> None:
         shutil.copytree(songs, tmp_path / "music")
         assert self._run(cli)["done"] == 2

@@ -113,6 +113,7 @@ def test_a_picture_says_what_it_shows_and_is_the_same_again(
     assert (tmp_path / "b.svg").read_text() == text
 
 
+@pytest.mark.slow
 def test_straight_from_audio(cli: RunCli, music: Path, tmp_path: Path) -> None:
     result = cli("plot", music / "other.wav", "--kind", "onsets")
     assert result.returncode == 0, result.stderr
@@ -203,6 +204,7 @@ def test_what_cannot_be_done_is_one_line(
     assert words.format(feats) in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.02, 0.2])
 def test_the_shortest_music_and_the_oddest_name(
     here: RunCli, tmp_path: Path, seconds: float
@@ -217,6 +219,7 @@ def test_the_shortest_music_and_the_oddest_name(
     assert here("onsets", "x.h5").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_gallery_is_made_by_what_its_credits_say(here: RunCli, real_audio: Path) -> None:
     text = (ROOT / "docs" / "img" / "README.md").read_text()
     made = [line.split() for line in text.splitlines() if line.startswith("    vit1dx plot ")]
