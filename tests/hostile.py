@@ -35,7 +35,7 @@ def make(**arguments: Any) -> Extractor:
 
 
 def make_with_slow_hashes(**arguments: Any) -> Extractor:
-    """Called in a worker, by name: a mebibyte takes a fifth of a second to hash."""
+    """Called in a worker, by name: a mebibyte takes half a second to hash."""
     setattr(hashlib, "sha256", _SlowHash)  # noqa: B010
     return Extractor(**arguments)
 
@@ -49,7 +49,7 @@ def _compute(seconds: float) -> None:
 
 class _SlowHash:
     def update(self, block: bytes) -> None:
-        time.sleep(0.2)
+        time.sleep(0.5)
 
     def hexdigest(self) -> str:
         return "0" * 64

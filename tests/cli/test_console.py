@@ -231,7 +231,7 @@ def test_info_lists_failures(cli: RunCli, music: Path, tmp_path: Path) -> None:
     assert failure["reason"]
     result = cli("info", "shards", "--failures")
     assert result.stdout == "failed: {id}: {reason}\n".format(**failure)
-    assert cli("info", music / "a.wav", "--failures").returncode == 2
+    assert cli("info", music / "a.wav", "--failures").returncode == 5
 
 
 def test_info_is_a_line_a_value_however_narrow_the_terminal(cli: RunCli, features: Path) -> None:

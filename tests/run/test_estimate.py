@@ -152,7 +152,7 @@ def test_one_header_that_lies_does_not_stop_the_others(cli: RunCli, tmp_path: Pa
     lengths = {w["id"] for w in summary["warnings"] if w["code"] == "length"}
     assert lengths == {"bad.flac", "bad.mp3"}
     assert summary["warning_counts"]["length"] == 2
-    assert "files whose length is not known beforehand: 2;" in result.stderr
+    assert "files of unknown length: 2;" in result.stderr
     assert "warning: bad.flac: its header declares" in result.stderr
 
 
