@@ -6,4 +6,4 @@ from pathlib import Path
 text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
 needed = re.search(r"^dependencies = \[(.*?)^\]", text, re.DOTALL | re.MULTILINE)
 assert needed is not None
-print(*re.sub(">=", "==", needed[1]).replace('"', "").replace(",", "").split())
+print(*(f"{name}=={lowest}" for name, lowest in re.findall(r'"([\w-]+)>=([\d.]+)', needed[1])))
