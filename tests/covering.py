@@ -40,7 +40,9 @@ def covering(
         rows.append(row)
         waiting -= covered
     plain = {name: values[0] for name, values in factors.items()}
-    return rows, [{**plain, **dict(pair)} for pair in sorted(impossible, key=str)]
+    # By their words in order: that of a set differs from process to process.
+    refusals = sorted(impossible, key=lambda pair: sorted(map(repr, pair)))
+    return rows, [{**plain, **dict(pair)} for pair in refusals]
 
 
 def pairs(row: Row) -> Iterator[Pair]:
