@@ -118,6 +118,7 @@ def test_outside_the_main_thread_no_handler_of_signals_is_touched(
 
 SCRIPT = """
 import signal, sys, vit1dx
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 if sys.argv[1] == "own":
     def handler(*_):
         print("own handler")
