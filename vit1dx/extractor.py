@@ -22,10 +22,21 @@ from .audio.windows import Windows, cut
 from .config import Config
 from .errors import AudioError, AudioWarning, TokensError, UsageError
 from .model.backend import Backend, find_weights, load_backend
-from .model.request import Attention, BackendName, Device, Precision, Request, parse_layers
+from .model.request import (
+    Attention,
+    BackendName,
+    Device,
+    DType,
+    Precision,
+    Request,
+    TokenKind,
+    parse_layers,
+    parse_tokens,
+)
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
-from .tokens import MemoryTrack, Tokens, Track, join
+from .pooling import Bins
+from .tokens import MemoryTrack, Tokens, Track, in_range, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -40,6 +51,11 @@ class Extractor:
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
     attention : {"none", "class", "full"}
         Attention maps of the same layers: none, the class token's rows, or all rows.
+    tokens : str or iterable of {"mean", "class", "sequence"}
+        Kinds of tokens to keep: ``"all"``, ``"mean,class"``, or several words.
+    pool : float, optional
+        Average sequence tokens over so many seconds; `time` is then the centre of each bin, of
+        the last one that of what is left. All else stays as it is.
     overlap : float
         Context on either side of each window, s, computed and dropped. Windows stay as long as the
         weights expect, and so come closer together.
@@ -94,6 +110,8 @@ class Extractor:
         layers: str | int | Iterable[str | int] = "all",
         *,
         attention: Attention = "none",
+        tokens: str | Iterable[TokenKind] = "all",
+        pool: float | None = None,
         overlap: float = 0.0,
         weights: str | os.PathLike[str] | None = None,
         backend: BackendName = "auto",
@@ -107,7 +125,10 @@ class Extractor:
             require_digest(self.weights.path, weights_sha256)
         self.precision: str = precision or self.weights.precision
         self.config: Config = _with_overlap(self.weights.config, overlap)
-        self.request = Request(parse_layers(layers, self.config.model), attention)
+        self.request = Request(
+            parse_layers(layers, self.config.model), attention, parse_tokens(tokens), pool
+        )
+        self._bins()  # which refuses bins that are too short
         self._device, self._threads, self._precision = device, threads, precision
         self._overlap = overlap
 
@@ -116,6 +137,8 @@ class Extractor:
         return {
             "layers": self.request.layers,
             "attention": self.request.attention,
+            "tokens": self.request.tokens,
+            "pool": self.request.pool,
             "overlap": self._overlap,
             "weights": os.path.abspath(self.weights.path),
             "device": self._device,
@@ -170,19 +193,24 @@ class Extractor:
             return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
         checks = SignalChecks(rate)
-        track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
+        track = self._joined(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
+
+    def _joined(self, batches: Iterable[Tokens], duration: float) -> MemoryTrack:
+        return join(batches, duration, "mean" in self.request.tokens)
 
     def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
                 tokens = list(self.stream(checks.watch(file.blocks()), file.sample_rate))
-                return join(tokens, file.duration), [*file.warnings, *checks.warnings()]
+                return self._joined(tokens, file.duration), [*file.warnings, *checks.warnings()]
         except (AudioError, TokensError) as error:
             raise type(error)(f"{printable(path)}: {error}") from error
 
-    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
+    def stream(
+        self, blocks: Iterable[Array], sample_rate: int, dtype: DType = "float32"
+    ) -> Iterator[Tokens]:
         """Extract a track that comes in blocks, with bounded memory.
 
         Parameters
@@ -190,17 +218,31 @@ class Extractor:
         blocks : iterable of (n, channels) float32 arrays
         sample_rate : int
             Hz.
+        dtype : {"float32", "float16"}
+            Of tokens and attention.
 
         Yields
         ------
         Tokens
             Of some consecutive windows at a time; together, of the track. Whether they are finite
             is for the caller to check, as `join` does.
+
+        Raises
+        ------
+        AudioError
+            If there are no samples.
+        TokensError
+            If they are beyond the range of `dtype`.
         """
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
-        frames = self._log_mel.stream(mono)
+        yield from self._of_frames(self._log_mel.stream(mono), dtype)
+
+    def _of_frames(self, frames: Iterable[Array], dtype: DType) -> Iterator[Tokens]:
+        """Tokens of a track's frames, which come in blocks."""
         batches = cut(frames, self.config.window, BATCH_WINDOWS[self.backend.device])
-        yield from side_by_side(self._tokens, batches, self._side_by_side)
+        found = side_by_side(partial(self._tokens, dtype=dtype), batches, self._side_by_side)
+        bins = self._bins()
+        yield from found if bins is None else _pooled(found, bins, dtype)
 
     @cached_property
     def _side_by_side(self) -> int:
@@ -209,22 +251,77 @@ class Extractor:
             return 1
         return self._threads or usable_cores()
 
-    def _tokens(self, windows: Windows) -> Tokens:
+    def _tokens(self, windows: Windows, dtype: DType) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
-        layers = self.request.layers
-        frame_rate = self.config.mel.frame_rate
-        kept = np.arange(windows.keep[0, 0], windows.keep[-1, 1])
-        sequence = np.empty((len(layers), len(kept), self.config.model.dim), np.float32)
-        for layer, row in zip(layers, sequence, strict=True):
-            windows.kept(tokens[layer][:, 1:], out=row)
+        layers, frame_rate = self.request.layers, self.config.mel.frame_rate
+        first, end = windows.keep[0, 0], windows.keep[-1, 1]
+        shape = (len(layers), end - first, self.config.model.dim)
+        is_kept, is_pooled = "sequence" in self.request.tokens, self.request.pool is not None
+        # What is pooled is converted afterwards.
+        laid = np.empty(shape if is_kept else 0, np.float32 if is_pooled else dtype)
+        total = np.empty((len(layers), self.config.model.dim))
+        with in_range(dtype, [*tokens.values(), *attention.values()]):
+            # Each number is summed, converted and laid in its place while it is in the cache.
+            for row, layer in enumerate(layers):
+                parts = windows.kept(tokens[layer][:, 1:])
+                total[row] = tokens[layer][:, 0].sum(axis=0)
+                for part in parts:
+                    total[row] += part.sum(axis=0)
+                if is_kept:
+                    _lay(parts, laid[row])
+            arrays = {
+                "time": np.arange(first, end) / frame_rate,
+                "window_start": windows.start / frame_rate,
+                "sequence_tokens": laid,
+                "class_token": _stacked([tokens[layer][:, 0] for layer in layers], dtype),
+            }
+            if attention:
+                arrays["attention"] = _stacked([attention[layer] for layer in layers], dtype)
         return Tokens(
             layers=layers,
-            class_token=np.stack([tokens[layer][:, 0] for layer in layers]),
-            sequence_tokens=sequence,
-            time=kept / frame_rate,
-            window_start=windows.start / frame_rate,
-            attention=np.stack([attention[layer] for layer in layers]) if attention else None,
+            arrays={name: arrays[name] for name in self.request.arrays},
+            total=total,
+            count=len(windows.start) + int(end - first),
+            end=(end - 1) / frame_rate,
         )
+
+    def _bins(self) -> Bins | None:
+        """What averages a track's sequence tokens, if anything does."""
+        pool = self.request.pool
+        return None if pool is None else Bins(pool, self.config.mel.exact_frame_rate)
+
+
+def _lay(parts: Iterable[Array], out: Array) -> None:
+    """Copy arrays one behind the other; quicker than `np.concatenate` where it converts."""
+    at = 0
+    for part in parts:
+        out[at : at + len(part)] = part
+        at += len(part)
+
+
+def _stacked(arrays: Sequence[Array], dtype: DType) -> Array:
+    out = np.empty((len(arrays), *arrays[0].shape), dtype)
+    for place, array in zip(out, arrays, strict=True):
+        place[...] = array
+    return out
+
+
+def _pooled(batches: Iterable[Tokens], bins: Bins, dtype: DType) -> Iterator[Tokens]:
+    """Batches with bins' means in place of sequence tokens, of the bins that are full by then."""
+    frame, last = 0, None
+    for last in batches:
+        tokens = last.arrays["sequence_tokens"]
+        yield _with_sequence(last, *bins.add(tokens, frame), dtype)
+        frame += tokens.shape[1]
+    if last is not None:
+        rest = dataclasses.replace(last, arrays={}, total=np.zeros_like(last.total), count=0)
+        yield _with_sequence(rest, *bins.end(), dtype)
+
+
+def _with_sequence(tokens: Tokens, sequence: Array, time: Array, dtype: DType) -> Tokens:
+    with in_range(dtype, [sequence]):
+        arrays = {"sequence_tokens": sequence.astype(dtype, copy=False), "time": time}
+    return dataclasses.replace(tokens, arrays={**tokens.arrays, **arrays})
 
 
 def _warned(track: MemoryTrack, found: Sequence[AudioWarning], name: str = "") -> MemoryTrack:

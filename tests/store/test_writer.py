@@ -47,13 +47,22 @@ def _tokens(windows: int, attention: str = "none", first: int = 0, frames: int =
     maps = generator.random(shape, np.float32)
     kinds = {"none": None, "class": maps[:, :, :, 0], "full": maps}
     start = first * frames
+    arrays = {
+        "class_token": generator.standard_normal((len(LAYERS), windows, DIM), np.float32),
+        "sequence_tokens": generator.standard_normal(
+            (len(LAYERS), windows * frames, DIM), np.float32
+        ),
+        "attention": kinds[attention],
+        "time": np.arange(start, start + windows * frames) / 31.25,
+        "window_start": np.arange(first, first + windows) * frames / 31.25,
+    }
+    tokens = [arrays["class_token"], arrays["sequence_tokens"]]
     return Tokens(
         layers=LAYERS,
-        class_token=generator.standard_normal((len(LAYERS), windows, DIM), np.float32),
-        sequence_tokens=generator.standard_normal((len(LAYERS), windows * frames, DIM), np.float32),
-        time=np.arange(start, start + windows * frames) / 31.25,
-        window_start=np.arange(first, first + windows) * frames / 31.25,
-        attention=kinds[attention],
+        arrays={name: array for name, array in arrays.items() if array is not None},
+        total=sum(array.sum(axis=1, dtype=np.float64) for array in tokens),
+        count=windows * (1 + frames),
+        end=float(arrays["time"][-1]),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..model.request import LAYERS, Attention, BackendName, Device, DType, Precision
+from ..model.request import LAYERS, TOKENS, Attention, BackendName, Device, DType, Precision
 from . import exits
 from .options import AsJson, FilesFrom
 
@@ -68,6 +68,19 @@ def extract(
     layers: Annotated[
         str, typer.Option(help=f"{LAYERS}; 0: the embedding.", rich_help_panel=_COMPUTE)
     ] = "all",
+    tokens: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help=f"Tokens to keep: {TOKENS}.", rich_help_panel=_COMPUTE),
+    ] = "all",
+    pool: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Average sequence tokens over so many seconds.",
+            show_default=False,
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     attention: Annotated[
         Attention,
         typer.Option(
@@ -193,6 +206,8 @@ def extract(
         paths or [],
         output,
         layers=layers,
+        tokens=tokens,
+        pool=pool,
         attention=attention,
         overlap=overlap,
         dtype=dtype,

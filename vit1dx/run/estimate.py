@@ -13,6 +13,7 @@ import numpy as np
 from ..config import Config
 from ..errors import AudioWarning, SpaceError
 from ..model.request import Request
+from ..store.format import axes_of
 from ..store.place import resolved
 from ..store.track import CHUNK_BYTES
 from .pool import Job, Pool
@@ -162,9 +163,13 @@ def estimate_size(
     """Expected size of the features of so many tracks, `seconds` long in all."""
     frames = seconds * config.mel.frame_rate + tracks
     windows = frames / config.window.step + tracks / 2
+    pooled = frames if request.pool is None else seconds / request.pool + tracks
     number = np.dtype(dtype).itemsize
     row = len(request.layers) * number
-    tokens = row * config.model.dim * (frames + windows + tracks) + 8 * (frames + windows)
+    lengths = {"mean": tracks, "class": windows, "sequence": pooled}
+    kept = sum(lengths[kind] for kind in request.tokens)
+    times = windows * ("window_start" in request.arrays) + pooled * ("time" in request.arrays)
+    tokens = row * config.model.dim * kept + 8 * times
     keys = 1 + config.window.frames
     queries = {"none": 0, "class": 1, "full": keys}[request.attention]
     attention = row * windows * config.model.heads * queries * keys
@@ -173,8 +178,9 @@ def estimate_size(
 
 def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> int:
     """Expected size of one track that grows on disk, its last chunks filled up."""
-    arrays = 2 if request.attention == "none" else 3
-    chunks = arrays * len(request.layers) + 2  # and those of the two time axes
+    axes = axes_of(request)
+    layered = [name for name in request.arrays if axes[name][0] == "layer"]
+    chunks = len(layered) * len(request.layers) + len(request.arrays) - len(layered)
     return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
 
 

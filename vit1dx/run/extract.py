@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
-from ..model.request import Attention, BackendName, Device, DType, Precision
+from ..model.request import Attention, BackendName, Device, DType, Precision, TokenKind
 from ..store.place import shard_limit
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
@@ -24,6 +24,8 @@ def extract(
     output: StrPath,
     *,
     layers: str | int | Iterable[str | int] = "all",
+    tokens: str | Iterable[TokenKind] = "all",
+    pool: float | None = None,
     attention: Attention = "none",
     overlap: float = 0.0,
     dtype: DType = "float32",
@@ -60,6 +62,11 @@ def extract(
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
+    tokens : str or iterable of {"mean", "class", "sequence"}
+        Kinds of tokens to keep: ``"all"``, ``"mean,class"``, or several words.
+    pool : float, optional
+        Average sequence tokens over so many seconds; `time` is then the centre of each bin, of
+        the last one that of what is left.
     attention : {"none", "class", "full"}
         Attention maps of those layers: none, the class token's rows, or all rows.
     overlap : float
@@ -153,9 +160,11 @@ def extract(
         quiet,
         raise_signals,
     )
-    with Pool() as pool:  # a worker imports its libraries meanwhile
+    with Pool() as processes:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
+            tokens=tokens,
+            pool=pool,
             attention=attention,
             overlap=overlap,
             weights=weights,
@@ -178,6 +187,6 @@ def extract(
             raise NoFilesError("; ".join(words))
         if not quiet:
             show_passed_over(passed_over)
-        summary = extract_all(sources, extractor, options, pool)
+        summary = extract_all(sources, extractor, options, processes)
     summary.passed_over = passed_over
     return summary

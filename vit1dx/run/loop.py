@@ -128,9 +128,10 @@ class _Run:
         elif event.kind == "part":
             self._append(source, parts_of(message["names"], event.arrays), message["seconds"])
         elif event.kind == "done":
-            mean, *arrays = event.arrays
+            parts = parts_of(message["names"], event.arrays)
+            (mean,) = parts.pop("mean_token", [None])
             totals = Totals(mean, message["checksums"], message["attributes"])
-            self._finish(source, parts_of(message["names"], arrays), totals)
+            self._finish(source, parts, totals)
             self._done(source, totals.attributes)
         else:
             self._growing.pop(source.id, None)

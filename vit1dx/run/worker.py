@@ -29,6 +29,7 @@ from .channel import Arena, Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
     from ..extractor import Extractor
+    from ..model.request import DType
 
 #: Seconds between two signs of life while a file is hashed.
 PROGRESS_SECONDS = 1.0
@@ -114,14 +115,14 @@ def _probe(path: str) -> float | None:
     return probe_duration(path)
 
 
-def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
+def _extract(extractor: Any, channel: Channel, job: Message, dtype: DType) -> None:
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
     path = Path(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
-    track = TokenBuffer(sink, dtype)
+    track = TokenBuffer(sink, dtype, "mean" in extractor.request.tokens)
     extract_file(extractor, path, track, progress)
     if digest:
         track.attributes["sha256"] = digest
@@ -159,10 +160,11 @@ def extract_file(
     with AudioFile(path) as file:
         done = 0.0
         checks = SignalChecks(file.sample_rate)
-        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
+        blocks = checks.watch(file.blocks())
+        for tokens in extractor.stream(blocks, file.sample_rate, track.dtype):
             track.add(tokens)
-            progress(float(tokens.time[-1]) - done)
-            done = float(tokens.time[-1])
+            progress(tokens.end - done)
+            done = tokens.end
         track.attributes = {
             "source": printable(os.path.abspath(path)),
             "size": file.status.st_size,
@@ -213,7 +215,9 @@ class _ChannelSink:
         names, arrays = _flattened(parts)
         known = {"checksums": totals.checksums, "attributes": totals.attributes}
         message = {"event": "done", "names": names, **known}
-        self._channel.send(message, [totals.mean_token, *arrays])
+        if totals.mean_token is not None:
+            message["names"], arrays = ["mean_token", *names], [totals.mean_token, *arrays]
+        self._channel.send(message, arrays)
 
 
 def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
@@ -221,7 +225,7 @@ def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
     return [name for name, _ in named], [part for _, part in named]
 
 
-def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
+def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> dict[str, list[Array]]:
     """Parts of arrays, from the names and arrays of a message."""
     parts: dict[str, list[Array]] = {}
     for name, array in zip(names, arrays, strict=True):

@@ -32,6 +32,15 @@ ATTENTION_AXES = {
     "class": ("layer", "window", "head", "key"),
     "full": ("layer", "window", "head", "query", "key"),
 }
+
+
+def axes_of(request: Request) -> dict[str, tuple[str, ...]]:
+    """The arrays that each track has, with their axes."""
+    names = [*request.arrays, *(["mean_token"] if "mean" in request.tokens else [])]
+    axes = {**AXES, "attention": ATTENTION_AXES.get(request.attention, ())}
+    return {name: axes[name] for name in names}
+
+
 SHARED_SCALES = ("feature", "head")
 GROWING = ("window", "time")
 
@@ -155,4 +164,4 @@ class Header:
 
 def config_dict(config: Config, request: Request, dtype: str) -> dict[str, Any]:
     """The root's attribute ``config``, before it is JSON."""
-    return {**config.to_dict(), "request": {**vars(request), "dtype": dtype}}
+    return {**config.to_dict(), "request": {**request.to_dict(), "dtype": dtype}}

@@ -90,15 +90,18 @@ def _copy(group: h5py.Group, writer: FeatureWriter, track_id: str) -> None:
     track = writer.begin(track_id)
     arrays = {name: group[name] for name in track.names}
     size = sum(data.nbytes for data in arrays.values())
-    pieces = 1 + size // HELD_BYTES if arrays["sequence_tokens"].chunks else 1
-    sums = {name: np.ravel(group[name].attrs["crc32"]).tolist() for name in (*arrays, "mean_token")}
+    grew = any(data.chunks for data in arrays.values())
+    pieces = 1 + size // HELD_BYTES if grew else 1
+    kept = [*arrays, *(["mean_token"] if "mean_token" in group else [])]
+    sums = {name: np.ravel(group[name].attrs["crc32"]).tolist() for name in kept}
     attributes = {key: value for key, value in group.attrs.items() if key != "complete"}
     for piece in range(pieces):
         parts = {name: [_piece(data, piece, pieces)] for name, data in arrays.items()}
         if piece < pieces - 1:
             track.append(parts)
         else:
-            track.finish(parts, Totals(group["mean_token"][:], sums, attributes))
+            mean = group["mean_token"][:] if "mean_token" in group else None
+            track.finish(parts, Totals(mean, sums, attributes))
 
 
 def _piece(data: h5py.Dataset, piece: int, pieces: int) -> Array:

@@ -13,10 +13,9 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import TokensError
-from ..model.request import Request
-from ..tokens import MeanToken, Tokens
-from .format import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
+from ..model.request import DType, Request
+from ..tokens import MeanToken, Tokens, in_range
+from .format import GROWING, SHARED_SCALES, add_scale, attach, axes_of, scale_of
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20
@@ -36,14 +35,15 @@ class Totals:
 
     Attributes
     ----------
-    mean_token : (layer, feature) array
+    mean_token : (layer, feature) array or None
+        None where it is not kept.
     checksums : dict of lists of int
         CRC-32 of each array's bytes; one a layer where the first axis is the layer.
     attributes : dict
         Of the track's group.
     """
 
-    mean_token: Array
+    mean_token: Array | None
     checksums: Mapping[str, list[int]]
     attributes: Mapping[str, Any]
 
@@ -68,17 +68,20 @@ class TokenBuffer:
     ----------
     sink : Sink
     dtype : {"float32", "float16"}
-        Of tokens and attention.
+        Of tokens and attention, which come in it.
+    keep_mean : bool
+        Whether the mean token is kept.
 
     Attributes
     ----------
+    dtype : str
     attributes : dict
         Of the track's group; set before `finish`.
     """
 
-    def __init__(self, sink: Sink, dtype: str) -> None:
-        self.attributes: dict[str, Any] = {}
-        self._sink, self._dtype = sink, dtype
+    def __init__(self, sink: Sink, dtype: DType, keep_mean: bool = True) -> None:
+        self.dtype, self.attributes = dtype, dict[str, Any]()
+        self._sink, self._keep_mean = sink, keep_mean
         self._mean = MeanToken()
         self._parts: dict[str, list[Array]] = {}
         self._checksums: dict[str, list[int]] = {}
@@ -90,37 +93,30 @@ class TokenBuffer:
         Raises
         ------
         TokensError
-            If they are not finite, or beyond the type's range.
+            If they are not finite.
         """
         self._mean.add(tokens)
-        arrays = {
-            "class_token": tokens.class_token,
-            "sequence_tokens": tokens.sequence_tokens,
-            "attention": tokens.attention,
-        }
-        for name, array in arrays.items():
-            if array is not None:
-                self._hold(name, self._stored(array))
-        self._hold("time", tokens.time)
-        self._hold("window_start", tokens.window_start)
+        for name, array in tokens.arrays.items():
+            if array.size:
+                self._hold(name, array)
         if self._held_bytes > HELD_BYTES:
             self._sink.append(self._take())
 
     def finish(self) -> None:
-        """Hand on what is held, and what is known of the whole."""
-        mean = self._stored(self._mean.value)
-        self._checksums["mean_token"] = checksums(mean)
-        self._sink.finish(self._take(), Totals(mean, self._checksums, self.attributes))
+        """Hand on what is held, and what is known of the whole.
 
-    def _stored(self, array: Array) -> Array:
-        try:
-            with np.errstate(over="raise"):
-                return array.astype(self._dtype, copy=False)
-        except FloatingPointError:
-            raise TokensError(
-                f"the model gives numbers up to {np.abs(array).max():.4g}, beyond the "
-                f"{np.finfo(self._dtype).max:.0f} of {self._dtype}; use float32"
-            ) from None
+        Raises
+        ------
+        TokensError
+            If the mean token is beyond the type's range.
+        """
+        mean = self._mean.value
+        with in_range(self.dtype, [mean]):
+            mean = mean.astype(self.dtype, copy=False)
+        if self._keep_mean:
+            self._checksums["mean_token"] = checksums(mean)
+        kept = mean if self._keep_mean else None
+        self._sink.finish(self._take(), Totals(kept, self._checksums, self.attributes))
 
     def _hold(self, name: str, array: Array) -> None:
         array = self._sink.keep(array)
@@ -173,12 +169,9 @@ class TrackWriter:
     """
 
     def __init__(self, writer: Home, track_id: str, request: Request) -> None:
-        self._writer, self._id, self._layers = writer, track_id, request.layers
-        self._axes: dict[str, tuple[str, ...]] = {
-            name: axes for name, axes in AXES.items() if name != "mean_token"
-        }
-        if request.attention != "none":
-            self._axes["attention"] = ATTENTION_AXES[request.attention]
+        self._writer, self._id, self._request = writer, track_id, request
+        axes = axes_of(request)
+        self._axes = {name: axes[name] for name in request.arrays}
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
 
@@ -189,8 +182,8 @@ class TrackWriter:
     def append(self, parts: Parts) -> None:
         """Let the arrays grow on disk."""
         with self._writer.writing():
-            for name in self._axes:
-                self._grow(name, parts[name])
+            for name, held in parts.items():
+                self._grow(name, held)
         self.written += size_of(parts)
         self._writer.commit_if_due()
 
@@ -202,9 +195,10 @@ class TrackWriter:
                     self._write_whole(name, parts[name])
                 elif parts.get(name):
                     self._grow(name, parts[name])
-            self._data["mean_token"] = self._group.create_dataset(
-                "mean_token", data=totals.mean_token
-            )
+            if totals.mean_token is not None:
+                self._data["mean_token"] = self._group.create_dataset(
+                    "mean_token", data=totals.mean_token
+                )
             self._name_axes()
             for name, sums in totals.checksums.items():
                 scalar = self._data[name].ndim == 1
@@ -265,20 +259,22 @@ class TrackWriter:
             at = end
 
     def _name_axes(self) -> None:
-        data, group = self._data, self._group
-        data["time"].make_scale("time")
+        data, group, axes = self._data, self._group, axes_of(self._request)
         scales = {
-            "layer": add_scale(group, "layer", np.array(self._layers)),
-            "window": add_scale(group, "window", np.arange(len(data["window_start"]))),
-            "time": data["time"],
+            "layer": add_scale(group, "layer", np.array(self._request.layers)),
             **{name: group.file[name] for name in SHARED_SCALES},
         }
-        axes = {**self._axes, "mean_token": AXES["mean_token"]}
+        if "time" in data:
+            scales["time"] = scale_of(data["time"], "time")
+        if "window_start" in data:
+            scales["window"] = add_scale(group, "window", np.arange(len(data["window_start"])))
         for name in set(axes.get("attention", ())).intersection(("query", "key")):
             size = data["attention"].shape[axes["attention"].index(name)]
             scales[name] = add_scale(group, name, np.arange(size))
         for name, named in axes.items():
             if name != "time":
                 attach(data[name], [scales[axis] for axis in named])
-        for name in ("time", "window_start"):
+        for name in {"time", "window_start"}.intersection(data):
             data[name].attrs["units"] = "s"
+        if self._request.pool is not None:
+            data["sequence_tokens"].attrs["pool"] = self._request.pool

@@ -14,7 +14,8 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError
-from .format import ATTENTION_AXES, AXES, SHARED_SCALES
+from ..model.request import Request
+from .format import SHARED_SCALES, axes_of
 from .index import Row
 from .place import feature_files
 from .reader import FeatureFile
@@ -107,7 +108,7 @@ def check_file(
             for key in sorted(set(index) - found - tracks_later)
         ]
         layers = list(features.layers)
-        request = features.config["request"]
+        request = Request.from_dict(features.config["request"])
         for track_id in sorted(found):
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
@@ -149,7 +150,7 @@ def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 
 def _track_problems(
-    root: h5py.File, track_id: str, layers: list[int], request: dict[str, Any]
+    root: h5py.File, track_id: str, layers: list[int], request: Request
 ) -> list[str]:
     try:
         return list(_problems(root["tracks"][track_id], layers, request))
@@ -157,17 +158,15 @@ def _track_problems(
         return [f"cannot be read: {' '.join(str(error).split())}"]
 
 
-def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
+def _problems(group: h5py.Group, layers: list[int], request: Request) -> Iterator[str]:
     missing = [name for name in ATTRIBUTES if name not in group.attrs]
     if missing:
         yield f"has no attribute {', '.join(missing)}"
     damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
     if damaged:
         yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = dict(AXES)
-    if request["attention"] != "none":
-        axes["attention"] = ATTENTION_AXES[request["attention"]]
-    absent = sorted({*axes, "layer", "window"}.difference(group))
+    axes = axes_of(request)
+    absent = sorted({*axes, *(set().union(*axes.values()) - {*SHARED_SCALES})}.difference(group))
     if absent:
         yield f"has no {', '.join(absent)}"
         return

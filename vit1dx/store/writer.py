@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from ..errors import AudioError, StoreError, WriteError
-from ..model.request import Request
+from ..model.request import DType, Request
 from .commit import JournaledFile, recover, sync_folder
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Header, add_scale, storable, warning_codes
@@ -157,13 +157,14 @@ class FeatureWriter(Output):
         self.failures = Table(self._file["failures"], FAILURES)
         self._tracks = self._file["tracks"]
         asked = json.loads(self._file.attrs["config"])["request"]
-        self._request = Request(tuple(asked["layers"]), asked["attention"])
-        self._dtype: str = asked["dtype"]
+        self._request = Request.from_dict(asked)
+        self._dtype: DType = asked["dtype"]
 
     @contextmanager
     def track(self, track_id: str) -> Iterator[TokenBuffer]:
         """A track to write; nothing of it stays if an exception comes through."""
-        buffer = TokenBuffer(self.begin(track_id), self._dtype)
+        keep_mean = "mean" in self._request.tokens
+        buffer = TokenBuffer(self.begin(track_id), self._dtype, keep_mean)
         yield buffer
         buffer.finish()
 
