@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Literal
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5s
+from h5py import h5a, h5d, h5g, h5s
 
 from .._types import Array
 from ..errors import TrackError, UsageError
@@ -102,10 +103,11 @@ def _vectors(
 
 
 def _group(root: h5py.File, track_id: str, file: FeatureFile) -> h5g.GroupID:
-    try:
-        return h5g.open(root["tracks"].id, track_id.encode())
-    except (KeyError, ValueError):  # no such name, or one that HDF5 cannot have
-        raise TrackError(no_track(track_id, file)) from None
+    with suppress(KeyError, ValueError):  # no such name, or one that HDF5 cannot have
+        group = h5g.open(root["tracks"].id, track_id.encode())
+        if h5a.exists(group, b"complete"):
+            return group
+    raise TrackError(no_track(track_id, file))
 
 
 def _class_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
