@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import h5py
 import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, UsageError
-from .matrix import FRAMES, dim_of, layer_row, listed_ids
+from .matrix import FRAMES, Source, dim_of, layer_row, listed_ids
 from .place import beside
-
-if TYPE_CHECKING:
-    from .reader import Features
 
 #: Up to so many seconds of each track, or from one time up to, not including, another.
 Seconds: TypeAlias = float | tuple[float, float] | None
@@ -27,7 +24,7 @@ SPARSE = 16
 
 
 def iter_frames(
-    features: Features,
+    features: Source,
     layer: int,
     every: int = 1,
     ids: Iterable[str] | None = None,
@@ -42,7 +39,7 @@ def iter_frames(
 
 
 def frames(
-    features: Features,
+    features: Source,
     layer: int,
     every: int = 1,
     ids: Iterable[str] | None = None,
@@ -72,7 +69,7 @@ def frames(
     return array, np.repeat(np.arange(len(listed), dtype=np.int32), counts), time
 
 
-def _by_file(features: Features, ids: Iterable[str]) -> list[str]:
+def _by_file(features: Source, ids: Iterable[str]) -> list[str]:
     """Ids file by file, so that each file of a folder is opened once."""
     return [member for _, members in features.homes(ids) for member in members]
 
@@ -95,7 +92,7 @@ class _Part:
     time: Array
 
 
-def _part(features: Features, track_id: str, every: int, seconds: Seconds) -> _Part:
+def _part(features: Source, track_id: str, every: int, seconds: Seconds) -> _Part:
     time = features.visit(track_id, lambda group: _sequence(group, track_id) and group["time"][:])
     first, stop = 0, len(time)
     if seconds is not None:
@@ -110,7 +107,7 @@ def _sequence(group: h5py.Group, track_id: str) -> h5py.Dataset:
     return group["sequence_tokens"]
 
 
-def _blocks(features: Features, row: int, part: _Part) -> Iterator[tuple[str, Array, Array]]:
+def _blocks(features: Source, row: int, part: _Part) -> Iterator[tuple[str, Array, Array]]:
     """What is taken of a track, some at a time."""
     every, step = part.span.step, max(1, FRAMES // part.span.step) * part.span.step
     for first in range(part.span.start, part.span.stop, step):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
 
 import h5py
 import numpy as np
@@ -13,9 +14,9 @@ from h5py import h5a, h5d, h5g, h5s
 
 from .._types import Array
 from ..errors import TrackError, UsageError
+from .committed import CommittedFile
 from .index import read_ids
 from .means import NAME, read_means
-from .reader import FeatureFile, Features, no_track
 
 VectorKind = Literal["mean", "class"]
 VECTORS: tuple[VectorKind, ...] = ("mean", "class")
@@ -23,7 +24,37 @@ VECTORS: tuple[VectorKind, ...] = ("mean", "class")
 FRAMES, TRACKS = 8192, 256
 
 
-def layer_row(features: Features, layer: int) -> int:
+_T = TypeVar("_T")
+
+
+class Source(Protocol):
+    """Features, as they are needed here."""
+
+    path: Path
+    layers: tuple[int, ...]
+    config: dict[str, Any]
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids of the tracks."""
+
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[Any, list[str]]]:
+        """See `vit1dx.Features`."""
+
+    def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
+        """See `vit1dx.Features`."""
+
+
+class OneFile(Protocol):
+    """A feature file, as it is needed here."""
+
+    path: Path
+
+    @property
+    def committed(self) -> CommittedFile:
+        """The file below."""
+
+
+def layer_row(features: Source, layer: int) -> int:
     """Where a layer is on the first axis.
 
     Raises
@@ -38,7 +69,7 @@ def layer_row(features: Features, layer: int) -> int:
 
 
 def matrix(
-    features: Features, layer: int, kind: VectorKind = "mean", ids: Iterable[str] | None = None
+    features: Source, layer: int, kind: VectorKind = "mean", ids: Iterable[str] | None = None
 ) -> tuple[Array, list[str]]:
     """A vector a track; see `Features.matrix`."""
     row = layer_row(features, layer)
@@ -58,20 +89,20 @@ def matrix(
     return array, listed
 
 
-def listed_ids(features: Features, ids: Iterable[str] | None) -> list[str]:
+def listed_ids(features: Source, ids: Iterable[str] | None) -> list[str]:
     """The ids asked for; all by default, in the order of the alphabet."""
     if isinstance(ids, str):
         raise UsageError(f"ids is {ids!r}; a list of ids is needed")
     return list(features) if ids is None else list(ids)
 
 
-def dim_of(features: Features) -> int:
+def dim_of(features: Source) -> int:
     """Length of a token."""
     return int(features.config["model"]["dim"])
 
 
 def _fill_means(
-    file: FeatureFile, row: int, members: Sequence[str], array: Array, rows: Sequence[int]
+    file: OneFile, row: int, members: Sequence[str], array: Array, rows: Sequence[int]
 ) -> None:
     """Put what the index has of these tracks into rows of an array; NaN where it has not."""
 
@@ -88,8 +119,13 @@ def _fill_means(
     file.committed.read(take)
 
 
+def no_track(track_id: str, features: Source | OneFile) -> str:
+    """What an error says of a track that is not there."""
+    return f"no track {track_id!r} in {features.path}; iterating gives those it has"
+
+
 def _vectors(
-    file: FeatureFile, row: int, kind: VectorKind, members: Sequence[str]
+    file: OneFile, row: int, kind: VectorKind, members: Sequence[str]
 ) -> Iterator[tuple[str, Array]]:
     """Tracks and their vectors, from the tracks themselves."""
     make = _class_vector if kind == "class" else _mean_vector
@@ -102,7 +138,7 @@ def _vectors(
         yield from zip(some, file.committed.read(partial(take, some=some)), strict=True)
 
 
-def _group(root: h5py.File, track_id: str, file: FeatureFile) -> h5g.GroupID:
+def _group(root: h5py.File, track_id: str, file: OneFile) -> h5g.GroupID:
     with suppress(KeyError, ValueError):  # no such name, or one that HDF5 cannot have
         group = h5g.open(root["tracks"].id, track_id.encode())
         if h5a.exists(group, b"complete"):

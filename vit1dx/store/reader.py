@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -19,9 +19,8 @@ from ..tokens import Select, Track
 from .committed import CommittedFile
 from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, columns_of, read_ids, read_table
-
-if TYPE_CHECKING:
-    from .matrix import VectorKind
+from .many import ManyTracks
+from .matrix import no_track
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
@@ -72,7 +71,7 @@ class StoredTrack(Track):
         return f"{type(self).__name__}({self.id!r}, layers={self.layers})"
 
 
-class Features(Mapping[str, StoredTrack]):
+class Features(ManyTracks, Mapping[str, StoredTrack]):
     """Features, open for reading: a mapping from track ids to tracks, and a context manager.
 
     They stay readable while a run adds to them. They can be pickled, with their tracks, and are
@@ -102,118 +101,6 @@ class Features(Mapping[str, StoredTrack]):
         One of them may be a track too: made of its file as it was before.
         """
         return {key: str(row["reason"]) for key, row in self.failed().items()}
-
-    def matrix(
-        self, layer: int, kind: VectorKind = "mean", ids: Iterable[str] | None = None
-    ) -> tuple[Array, list[str]]:
-        """A vector a track.
-
-        Parameters
-        ----------
-        layer : int
-        kind : {"mean", "class"}
-            The mean token: the mean over class and sequence tokens, computed from those that were
-            kept where it was not. Or the mean over the class tokens.
-        ids : iterable of str, optional
-            Which tracks, and their order; all by default, in the order of the alphabet.
-
-        Returns
-        -------
-        (track, feature) float32 array
-        list of str
-            The id of each row.
-
-        Raises
-        ------
-        UsageError
-            If the layer or the tokens were not kept.
-        TrackError
-            If there is no track of one of these ids; it is a KeyError too.
-
-        Notes
-        -----
-        Mean tokens lie side by side in the index, so that 100,000 tracks' take about a second.
-        Class tokens, and means that were not kept or lie in a file that an earlier version began,
-        are read track by track, about 0.2 ms each. Memory: the array, and some megabytes.
-        """
-        from .matrix import matrix
-
-        return matrix(self, layer, kind, ids)
-
-    def frames(
-        self,
-        layer: int,
-        every: int = 1,
-        ids: Iterable[str] | None = None,
-        seconds: float | tuple[float, float] | None = None,
-        out: str | os.PathLike[str] | None = None,
-    ) -> tuple[Array, Array, Array]:
-        """The sequence tokens of many tracks in one array.
-
-        Parameters
-        ----------
-        layer : int
-        every : int
-            Take every so manieth token of a track, from the first on.
-        ids : iterable of str, optional
-            Which tracks, and their order, each once; all by default, in the order of the alphabet.
-        seconds : float or (float, float), optional
-            Only tokens of the first so many seconds of each track, or from one time up to, not
-            including, another, s.
-        out : path, optional
-            An ``.npy`` file to make, for what exceeds memory; the array returned is then
-            memory-mapped.
-
-        Returns
-        -------
-        (frame, feature) float32 array
-        (frame,) int32 array
-            The track of each frame, by its place in `ids`, or in the order of the alphabet.
-        (frame,) float64 array
-            Its time in the track, s.
-
-        Raises
-        ------
-        UsageError
-            If the layer or the tokens were not kept, or `out` exists.
-        TrackError
-            If there is no track of one of these ids; it is a KeyError too.
-
-        Notes
-        -----
-        Memory: the arrays, 780 bytes a frame of 192 features, or with `out` 12 bytes a frame. An
-        hour has 112,500 frames. `iter_frames` needs some megabytes in all.
-        """
-        from .frames import frames
-
-        return frames(self, layer, every, ids, seconds, out)
-
-    def iter_frames(
-        self,
-        layer: int,
-        every: int = 1,
-        ids: Iterable[str] | None = None,
-        seconds: float | tuple[float, float] | None = None,
-    ) -> Iterator[tuple[str, Array, Array]]:
-        """The sequence tokens of many tracks, block by block, in some megabytes of memory.
-
-        Parameters
-        ----------
-        layer, every, ids, seconds
-            As of `frames`; by default, the tracks come file by file of a folder.
-
-        Yields
-        ------
-        str
-            A track's id; a long track comes in several blocks.
-        (frame, feature) float32 array
-            Some of its tokens, at most 8192.
-        (frame,) float64 array
-            Their times, s.
-        """
-        from .frames import iter_frames
-
-        return iter_frames(self, layer, every, ids, seconds)
 
     @abstractmethod
     def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
@@ -399,11 +286,6 @@ class FeatureFile(Features):
     def close(self) -> None:
         """See `Features`."""
         self._committed.close()
-
-
-def no_track(track_id: str, features: Features) -> str:
-    """What an error says of a track that is not there."""
-    return f"no track {track_id!r} in {features.path}; iterating gives those it has"
 
 
 def _can_grow(table: h5py.Group) -> bool:

@@ -18,8 +18,9 @@ from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Header
 from .index import Row
+from .matrix import no_track
 from .place import feature_files, shard_number, shard_path
-from .reader import FeatureFile, Features, no_track
+from .reader import FeatureFile, Features
 from .track import TrackWriter
 from .writer import FeatureWriter, Output
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError
+from ..errors import StoreError, reason_of
 from .format import ATTENTION_AXES, AXES, SHARED_SCALES
 from .index import Row
 from .means import NAME
@@ -162,15 +162,14 @@ def _track_problems(
 
 def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterator[str]:
     """What is wrong with the row of a track in the index's matrix, if it has one."""
+    if place is None or NAME not in root["index"]:
+        return
     try:
-        means, track = root["index"].get(NAME), root["tracks"][track_id]
-        row = None if place is None or means is None else means[place]
-        if row is None or NAME not in track or np.isnan(row).all():
-            return
-        if row.tobytes() != track[NAME][:].tobytes():
+        row, track = root["index"][NAME][place], root["tracks"][track_id]
+        if NAME in track and not np.isnan(row).all() and row.tobytes() != track[NAME][:].tobytes():
             yield f"{NAME} differs from its row in the index"
     except Exception as error:  # HDF5 raises whatever a damaged byte leads to
-        yield f"its row of /index/{NAME} cannot be read: {' '.join(str(error).split())}"
+        yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
 
 
 def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
