@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from .._types import Array
 from .._version import __version__
 from ..errors import StoreError, UsageError, Vit1dxError
-from .onnx import OnnxBackend, attention_name, layer_name
+from .graph import attention_name, layer_name
+from .onnx import OnnxBackend
 from .quantise import quantised
 from .request import ExportPrecision, Request, require_choice
 from .torch import TorchBackend
