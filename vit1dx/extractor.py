@@ -32,6 +32,7 @@ from .model.request import (
     TokenKind,
     parse_layers,
     parse_tokens,
+    usual_attention,
 )
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
@@ -49,8 +50,10 @@ class Extractor:
     ----------
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
-    attention : {"none", "class", "full"}
-        Attention maps of the same layers: none, the class token's rows, or all rows.
+    attention : {"none", "class", "full"}, optional
+        Attention maps of those layers from 1 on: none, the class token's rows, or all rows. By
+        default the rows; none where no sequence tokens are kept, of layer 0 alone, and of a model
+        exported without maps.
     tokens : str or iterable of {"mean", "class", "sequence"}
         Kinds of tokens to keep: ``"all"``, ``"mean,class"``, or several words.
     pool : float, optional
@@ -95,7 +98,7 @@ class Extractor:
 
     Examples
     --------
-    >>> extractor = vit1dx.Extractor([4, 8], attention="class")
+    >>> extractor = vit1dx.Extractor([4, 8])
     >>> track = extractor("song.wav")  # 3 seconds
     >>> track.sequence_tokens.shape  # layer, time, feature
     (2, 94, 192)
@@ -109,7 +112,7 @@ class Extractor:
         self,
         layers: str | int | Iterable[str | int] = "all",
         *,
-        attention: Attention = "none",
+        attention: Attention | None = None,
         tokens: str | Iterable[TokenKind] = "all",
         pool: float | None = None,
         overlap: float = 0.0,
@@ -125,9 +128,10 @@ class Extractor:
             require_digest(self.weights.path, weights_sha256)
         self.precision: str = precision or self.weights.precision
         self.config: Config = _with_overlap(self.weights.config, overlap)
-        self.request = Request(
-            parse_layers(layers, self.config.model), attention, parse_tokens(tokens), pool
-        )
+        asked, kinds = parse_layers(layers, self.config.model), parse_tokens(tokens)
+        if attention is None:
+            attention = usual_attention(asked, self.weights.attention_layers, kinds)
+        self.request = Request(asked, attention, kinds, pool)
         self._bins()  # which refuses bins that are too short
         self._device, self._threads, self._precision = device, threads, precision
         self._overlap = overlap
@@ -276,7 +280,7 @@ class Extractor:
                 "class_token": _stacked([tokens[layer][:, 0] for layer in layers], dtype),
             }
             if attention:
-                arrays["attention"] = _stacked([attention[layer] for layer in layers], dtype)
+                arrays["attention"] = _stacked([*attention.values()], dtype)
         return Tokens(
             layers=layers,
             arrays={name: arrays[name] for name in self.request.arrays},

@@ -64,6 +64,11 @@ class Tokens:
     end: float
 
 
+def attended(layers: Iterable[int]) -> tuple[int, ...]:
+    """Those of some layers that have attention maps: all but 0."""
+    return tuple(layer for layer in layers if layer)
+
+
 class Track(ABC):
     """One track's features, computed by an `Extractor` or kept in a feature file.
 
@@ -75,7 +80,7 @@ class Track(ABC):
     ----------
     layers : tuple of int
         The layers kept, the first axis of all arrays but `time` and `window_start`; 0 is the
-        embedding, k the raw residual stream after block k.
+        embedding, of which there are no attention maps, k the raw residual stream after block k.
     duration : float
         Length of the decoded audio, s.
     warnings : tuple of AudioWarning
@@ -108,6 +113,11 @@ class Track(ABC):
     warnings: tuple[AudioWarning, ...]
 
     @property
+    def attended_layers(self) -> tuple[int, ...]:
+        """The first axis of `attention`: the layers kept, but for 0, which has no maps."""
+        return attended(self.layers)
+
+    @property
     def class_token(self) -> Array:
         """The class token of each window: (layer, window, feature)."""
         return self.read("class_token")
@@ -128,6 +138,7 @@ class Track(ABC):
 
         (layer, window, head, query, key), or (layer, window, head, key) for the class token's row
         alone. Query and key 0 are the class token, 1 + i frame i of the window. Rows sum to 1.
+        The layers are `attended_layers`.
         """
         return self._part("attention", _everything)
 
@@ -199,7 +210,10 @@ class Track(ABC):
             raise UsageError(f"{name} is the same for all layers; leave out layer")
         if layer not in self.layers:
             raise UsageError(f"no layer {layer}; layers {list(self.layers)} were kept")
-        return self.layers.index(layer)
+        layers = self.attended_layers if name == "attention" else self.layers
+        if layer not in layers:
+            raise UsageError("layer 0 has no attention maps, being the embedding")
+        return layers.index(layer)
 
     @abstractmethod
     def _part(self, name: str, select: Select) -> Array | None:

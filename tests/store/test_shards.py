@@ -203,7 +203,7 @@ def test_tracks_that_grow_side_by_side_keep_to_the_limit(
     assert len(_sizes(tmp_path / "f")) > 3
     assert max(_sizes(tmp_path / "f")) <= limit
     assert not verify(tmp_path / "f").problems
-    expected = np.concatenate([batch.sequence_tokens[1] for batch in batches])
+    expected = np.concatenate([batch.arrays["sequence_tokens"][1] for batch in batches])
     with vit1dx.open(tmp_path / "f") as features:
         assert len(features) + len(features.failures) == 30
         assert len(features.failures) > 1

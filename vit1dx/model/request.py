@@ -11,9 +11,12 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ..config import ModelConfig
 from ..errors import UsageError
+from ..tokens import attended
 
 Attention: TypeAlias = Literal["none", "class", "full"]
 TokenKind: TypeAlias = Literal["mean", "class", "sequence"]
+#: What is kept of attention maps where nothing is asked for, and there are any.
+USUAL_ATTENTION: Attention = "class"
 DType: TypeAlias = Literal["float32", "float16"]
 BackendName: TypeAlias = Literal["auto", "onnx", "torch"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -57,9 +60,9 @@ class Request:
     Attributes
     ----------
     layers : tuple of int
-        Ascending; 0 is the embedding.
+        Ascending; 0 is the embedding, which has no attention maps.
     attention : {"none", "class", "full"}
-        Attention maps of the same layers: none, the class token's rows, or all rows.
+        Attention maps of the layers from 1 on: none, the class token's rows, or all rows.
     tokens : tuple of {"mean", "class", "sequence"}
         Kinds of tokens, in this order.
     pool : float or None
@@ -80,16 +83,16 @@ class Request:
                 f"pool {self.pool} s averages sequence tokens, and only {', '.join(self.tokens)} "
                 "tokens are kept; add sequence to the tokens, or leave pool out"
             )
-        if self.attention != "none" and 0 in self.layers:
+        if self.attention != "none" and not any(self.layers):
             raise UsageError(
-                "layer 0 has no attention maps, being the embedding before the first block; "
-                "leave 0 out, or ask for attention none"
+                f"attention {self.attention} of layer 0 alone, which has no attention maps, being "
+                "the embedding before the first block; add a layer, or ask for attention none"
             )
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """The layers whose attention maps are kept."""
-        return () if self.attention == "none" else self.layers
+        return () if self.attention == "none" else attended(self.layers)
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -146,6 +149,18 @@ def parse_layers(spec: str | int | Iterable[str | int], model: ModelConfig) -> t
     if not layers:
         raise UsageError(f"no layer asked for; give {LAYERS}")
     return tuple(sorted(layers))
+
+
+def usual_attention(
+    layers: Iterable[int], mapped: Iterable[int], tokens: Iterable[str] = ALL_TOKENS
+) -> Attention:
+    """What is kept of attention where nothing is asked for.
+
+    `USUAL_ATTENTION`; ``"none"`` where no sequence tokens are kept, which the rows go with, and
+    where none of the layers is one of `mapped`, those whose maps a model gives.
+    """
+    has_maps = bool(set(attended(layers)) & set(mapped))
+    return USUAL_ATTENTION if has_maps and "sequence" in tokens else "none"
 
 
 def parse_tokens(spec: str | Iterable[str]) -> tuple[str, ...]:

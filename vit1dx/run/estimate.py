@@ -13,7 +13,6 @@ import numpy as np
 from ..config import Config
 from ..errors import AudioWarning, SpaceError
 from ..model.request import Request
-from ..store.format import axes_of
 from ..store.place import resolved
 from ..store.track import CHUNK_BYTES
 from .pool import Job, Pool
@@ -166,21 +165,22 @@ def estimate_size(
     pooled = frames if request.pool is None else seconds / request.pool + tracks
     number = np.dtype(dtype).itemsize
     row = len(request.layers) * number
-    lengths = {"mean": tracks, "class": windows, "sequence": pooled}
+    # A mean token is in the track and in the index.
+    lengths = {"mean": 2 * tracks, "class": windows, "sequence": pooled}
     kept = sum(lengths[kind] for kind in request.tokens)
     times = windows * ("window_start" in request.arrays) + pooled * ("time" in request.arrays)
     tokens = row * config.model.dim * kept + 8 * times
     keys = 1 + config.window.frames
     queries = {"none": 0, "class": 1, "full": keys}[request.attention]
-    attention = row * windows * config.model.heads * queries * keys
+    rows = len(request.attention_layers) * windows * config.model.heads * queries
+    attention = rows * keys * number
     return Size(tokens=round(tokens) + TRACK_BYTES * tracks, attention=round(attention))
 
 
 def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> int:
     """Expected size of one track that grows on disk, its last chunks filled up."""
-    axes = axes_of(request)
-    layered = [name for name in request.arrays if axes[name][0] == "layer"]
-    chunks = len(layered) * len(request.layers) + len(request.arrays) - len(layered)
+    rows = {"attention": len(request.attention_layers), "time": 1, "window_start": 1}
+    chunks = sum(rows.get(name, len(request.layers)) for name in request.arrays)
     return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
 
 

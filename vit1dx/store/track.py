@@ -15,7 +15,7 @@ import numpy as np
 from .._types import Array
 from ..model.request import DType, Request
 from ..tokens import MeanToken, Tokens, in_range
-from .format import GROWING, SHARED_SCALES, add_scale, attach, axes_of, scale_of
+from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, attach, axes_of, scale_of
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20
@@ -170,8 +170,8 @@ class TrackWriter:
 
     def __init__(self, writer: Home, track_id: str, request: Request) -> None:
         self._writer, self._id, self._request = writer, track_id, request
-        axes = axes_of(request)
-        self._axes = {name: axes[name] for name in request.arrays}
+        self._all_axes = axes_of(request)
+        self._axes = {name: self._all_axes[name] for name in request.arrays}
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
 
@@ -246,7 +246,7 @@ class TrackWriter:
     def _chunks(self, name: str, shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
         """One layer at a time, so that a layer can be read alone."""
         axes, axis = self._axes[name], self._growing(name)
-        chunk = [1 if axis == "layer" else n for axis, n in zip(axes, shape, strict=True)]
+        chunk = [1 if axis in LAYER_AXES else n for axis, n in zip(axes, shape, strict=True)]
         chunk[axis] = 1
         chunk[axis] = max(1, CHUNK_BYTES // (int(np.prod(chunk)) * itemsize))
         return tuple(chunk)
@@ -259,7 +259,7 @@ class TrackWriter:
             at = end
 
     def _name_axes(self) -> None:
-        data, group, axes = self._data, self._group, axes_of(self._request)
+        data, group = self._data, self._group
         scales = {
             "layer": add_scale(group, "layer", np.array(self._request.layers)),
             **{name: group.file[name] for name in SHARED_SCALES},
@@ -268,10 +268,14 @@ class TrackWriter:
             scales["time"] = scale_of(data["time"], "time")
         if "window_start" in data:
             scales["window"] = add_scale(group, "window", np.arange(len(data["window_start"])))
-        for name in set(axes.get("attention", ())).intersection(("query", "key")):
-            size = data["attention"].shape[axes["attention"].index(name)]
+        of_attention = self._axes.get("attention", ())
+        if "attention_layer" in of_attention:
+            layers = np.array(self._request.attention_layers)
+            scales["attention_layer"] = add_scale(group, "attention_layer", layers)
+        for name in set(of_attention).intersection(("query", "key")):
+            size = data["attention"].shape[of_attention.index(name)]
             scales[name] = add_scale(group, name, np.arange(size))
-        for name, named in axes.items():
+        for name, named in self._all_axes.items():
             if name != "time":
                 attach(data[name], [scales[axis] for axis in named])
         for name in {"time", "window_start"}.intersection(data):

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError
+from ..errors import StoreError, reason_of
 from ..model.request import Request
-from .format import SHARED_SCALES, axes_of
+from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .index import Row
+from .means import NAME
 from .place import feature_files
 from .reader import FeatureFile
 from .shards import why_no_shard
@@ -109,12 +110,14 @@ def check_file(
         ]
         layers = list(features.layers)
         request = Request.from_dict(features.config["request"])
+        places = {key: place for place, key in enumerate(index)}
         for track_id in sorted(found):
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
             if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
+            problems += _mean_problems(root, track_id, places.get(track_id))
             report.problems += [(track_id, problem) for problem in problems]
         features.committed.require_read()
         if features.committed.was_written:
@@ -158,6 +161,18 @@ def _track_problems(
         return [f"cannot be read: {' '.join(str(error).split())}"]
 
 
+def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterator[str]:
+    """What is wrong with the row of a track in the index's matrix, if it has one."""
+    if place is None or NAME not in root["index"]:
+        return
+    try:
+        row, track = root["index"][NAME][place], root["tracks"][track_id]
+        if NAME in track and not np.isnan(row).all() and row.tobytes() != track[NAME][:].tobytes():
+            yield f"{NAME} differs from its row in the index"
+    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+        yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
+
+
 def _problems(group: h5py.Group, layers: list[int], request: Request) -> Iterator[str]:
     missing = [name for name in ATTRIBUTES if name not in group.attrs]
     if missing:
@@ -166,12 +181,17 @@ def _problems(group: h5py.Group, layers: list[int], request: Request) -> Iterato
     if damaged:
         yield f"has a damaged attribute {', '.join(damaged)}"
     axes = axes_of(request)
-    absent = sorted({*axes, *(set().union(*axes.values()) - {*SHARED_SCALES})}.difference(group))
+    own = {axis for named in axes.values() for axis in named}.difference(SHARED_SCALES)
+    absent = sorted({*axes, *own}.difference(group))
     if absent:
         yield f"has no {', '.join(absent)}"
         return
     if list(group["layer"]) != layers:
         yield f"has layers {list(group['layer'])}, the file {layers}"
+    if "attention_layer" in own and list(group["attention_layer"]) != list(
+        request.attention_layers
+    ):
+        yield f"has attention of layers {list(group['attention_layer'])}, the file of others"
     sizes = _sizes(group)
     for name, named in axes.items():
         data = group[name]
@@ -192,7 +212,7 @@ def _is_text(value: object) -> bool:
 
 
 def _sizes(group: h5py.Group) -> dict[str, int]:
-    names = {"layer", "window", "time", "query", "key", *SHARED_SCALES}
+    names = {*LAYER_AXES, "window", "time", "query", "key", *SHARED_SCALES}
     homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
     return {name: len(home[name]) for name, home in homes if name in home}
 
