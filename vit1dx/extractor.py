@@ -25,13 +25,14 @@ from .model.backend import Backend, find_weights, load_backend
 from .model.request import (
     Attention,
     BackendName,
-    Device,
     DType,
     Precision,
     Request,
     TokenKind,
+    device_kind,
     parse_layers,
     parse_tokens,
+    require_device,
     usual_attention,
 )
 from .model.weights import WeightsInfo, require_digest
@@ -65,7 +66,7 @@ class Extractor:
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
     backend : {"auto", "onnx", "torch"}
-    device : {"auto", "cpu", "cuda"}
+    device : {"auto", "cpu", "cuda", "cuda:N"}
     threads : int, optional
         Threads of the processor that the model uses; all usable cores by default.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
@@ -118,7 +119,7 @@ class Extractor:
         overlap: float = 0.0,
         weights: str | os.PathLike[str] | None = None,
         backend: BackendName = "auto",
-        device: Device = "auto",
+        device: str = "auto",
         threads: int | None = None,
         precision: Precision | None = None,
         weights_sha256: str | None = None,
@@ -133,6 +134,7 @@ class Extractor:
             attention = usual_attention(asked, self.weights.attention_layers, kinds)
         self.request = Request(asked, attention, kinds, pool)
         self._bins()  # which refuses bins that are too short
+        require_device(device)
         self._device, self._threads, self._precision = device, threads, precision
         self._overlap = overlap
 
@@ -243,7 +245,7 @@ class Extractor:
 
     def _of_frames(self, frames: Iterable[Array], dtype: DType) -> Iterator[Tokens]:
         """Tokens of a track's frames, which come in blocks."""
-        batches = cut(frames, self.config.window, BATCH_WINDOWS[self.backend.device])
+        batches = cut(frames, self.config.window, BATCH_WINDOWS[device_kind(self.backend.device)])
         found = side_by_side(partial(self._tokens, dtype=dtype), batches, self._side_by_side)
         bins = self._bins()
         yield from found if bins is None else _pooled(found, bins, dtype)

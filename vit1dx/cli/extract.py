@@ -13,7 +13,6 @@ from ..model.request import (
     USUAL_ATTENTION,
     Attention,
     BackendName,
-    Device,
     DType,
     Precision,
 )
@@ -127,7 +126,12 @@ def extract(
         BackendName, typer.Option(help="What runs the model.", rich_help_panel=_COMPUTE)
     ] = "auto",
     device: Annotated[
-        Device, typer.Option(help="Where it runs.", rich_help_panel=_COMPUTE)
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where it runs: auto, cpu, cuda, or cuda:N by number.",
+            rich_help_panel=_COMPUTE,
+        ),
     ] = "auto",
     output: Annotated[
         str,

@@ -40,6 +40,25 @@ TOKENS = f"'all', or some of {', '.join(ALL_TOKENS)}"
 LAYERS = "'all', 'last', or numbers such as 4,8 or 1-12"
 
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def require_device(device: str) -> None:
+    """Raise `UsageError` unless a text names a device: one of those, or ``"cuda:1"``."""
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"device {device!r}; choose from auto, cpu, cuda, or cuda:N by number")
+
+
+def device_kind(device: str) -> str:
+    """A device without its number."""
+    return device.partition(":")[0]
+
+
+def device_number(device: str) -> int:
+    """The number of a graphics processor; that of the first if none was named."""
+    return int(device.partition(":")[2] or 0)
+
+
 def require_choice(option: str, value: str, choices: Iterable[str] = ()) -> None:
     """Raise `UsageError` unless a value is one of an option's, or of some of them."""
     names = list(choices) or CHOICES[option]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
-from ..model.request import Attention, BackendName, Device, DType, Precision, TokenKind
+from ..model.request import Attention, BackendName, DType, Precision, TokenKind
 from ..store.place import Part, require_part_folder, shard_limit
 from .parts import parse_part, share_of
 from .pool import Pool
@@ -33,7 +33,7 @@ def extract(
     dtype: DType = "float32",
     weights: StrPath | None = None,
     backend: BackendName = "auto",
-    device: Device = "auto",
+    device: str = "auto",
     precision: Precision | None = None,
     files_from: StrPath | None = None,
     exclude: Iterable[str] = (),
@@ -82,8 +82,8 @@ def extract(
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
     backend : {"auto", "onnx", "torch"}
         What runs the model.
-    device : {"auto", "cpu", "cuda"}
-        Where it runs.
+    device : {"auto", "cpu", "cuda", "cuda:N"}
+        Where it runs; with a number, on that graphics processor.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         What the model computes in; by default what the weights are in.
     files_from : path, optional

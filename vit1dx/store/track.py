@@ -14,7 +14,7 @@ import numpy as np
 
 from .._types import Array
 from ..model.request import DType, Request
-from ..tokens import MeanToken, Tokens, in_range
+from ..tokens import CLOCKS, MeanToken, Tokens, in_range
 from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, attach, axes_of, scale_of
 
 #: A track with more than this waiting is handed on piece by piece.
@@ -68,7 +68,7 @@ class TokenBuffer:
     ----------
     sink : Sink
     dtype : {"float32", "float16"}
-        Of tokens and attention, which come in it.
+        Of tokens and attention, as they are kept.
     keep_mean : bool
         Whether the mean token is kept.
 
@@ -93,12 +93,15 @@ class TokenBuffer:
         Raises
         ------
         TokensError
-            If they are not finite.
+            If they are not finite, or beyond the type's range.
         """
         self._mean.add(tokens)
         for name, array in tokens.arrays.items():
-            if array.size:
+            if array.size and name == CLOCKS[name]:
                 self._hold(name, array)
+            elif array.size:
+                with in_range(self.dtype, [array]):  # an extractor gives them in it
+                    self._hold(name, array.astype(self.dtype, copy=False))
         if self._held_bytes > HELD_BYTES:
             self._sink.append(self._take())
 
