@@ -388,18 +388,17 @@ def test_a_device_that_onnx_runtime_falls_back_from_is_no_silent_fallback(
 def test_the_number_of_a_graphics_processor_reaches_onnx_runtime(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[list[object]] = []
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
     class Session:
         def __init__(self, graph: bytes, options: object, providers: list[object]) -> None:
             asked.append(providers)
 
         def get_providers(self) -> list[str]:
-            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+            return names
 
-    monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: Session.get_providers(Session)
-    )  # type: ignore[arg-type]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     for device, number in (("cuda", "0"), ("cuda:1", "1"), ("auto", "0")):
         backend = load_backend(read_info(model), Request((1,)), device)

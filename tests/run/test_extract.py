@@ -25,7 +25,7 @@ from ..conftest import RunCli
 from ..synth import song
 
 #: Parameters of the command alone, and of the function alone.
-OWN = {"as_json"}, {"raise_signals"}
+OWN = {"as_json", "config"}, {"raise_signals"}
 
 
 def test_it_is_what_the_command_does(cli: RunCli, songs: Path, tmp_path: Path) -> None:

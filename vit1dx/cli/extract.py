@@ -17,6 +17,7 @@ from ..model.request import (
     Precision,
 )
 from . import exits
+from .config import apply_config
 from .options import AsJson, FilesFrom
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ def extract(
         ),
     ] = None,
     *,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Options, as this command names them, from a file; those given here win.",
+            show_default=False,
+            is_eager=True,
+            callback=apply_config,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     files_from: FilesFrom = None,
     exclude: Annotated[
         list[str] | None,
@@ -110,6 +122,15 @@ def extract(
         typer.Option(
             metavar="W",
             help="Weights to use instead of the bundled ones.",
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
+    weights_sha256: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEX",
+            help="Refuse weights of another SHA-256.",
+            show_default=False,
             rich_help_panel=_COMPUTE,
         ),
     ] = None,
@@ -235,6 +256,7 @@ def extract(
         overlap=overlap,
         dtype=dtype,
         weights=weights,
+        weights_sha256=weights_sha256,
         backend=backend,
         device=device,
         precision=precision,

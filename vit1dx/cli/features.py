@@ -16,6 +16,8 @@ vit1dx info feats.h5
 
 vit1dx info feats.h5 --failures
 
+vit1dx info feats.h5 --config > run.toml
+
 vit1dx info (the bundled weights)"""
 VERIFY_EXAMPLES = """Examples:
 
@@ -40,6 +42,12 @@ def info(
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that failed, with the reason.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option(
+            "--config", help="Write the options that made features as TOML, for extract --config."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a feature file or folder, an ONNX model or a weights file holds.
@@ -47,11 +55,13 @@ def info(
     Of the bundled weights, and features made by them, also which layer serves which task.
     """
     from ..model.weights import bundled
-    from .info import describe, failures_of, shown
+    from .info import config_of, describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
     path = path or bundled(".onnx")
-    if failures:
+    if config:
+        print(config_of(path))
+    elif failures:
         listed = failures_of(path)
         print_json({"failures": listed}) if as_json else print_failures(listed)
     else:

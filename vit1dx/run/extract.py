@@ -32,6 +32,7 @@ def extract(
     overlap: float = 0.0,
     dtype: DType = "float32",
     weights: StrPath | None = None,
+    weights_sha256: str | None = None,
     backend: BackendName = "auto",
     device: str = "auto",
     precision: Precision | None = None,
@@ -80,6 +81,8 @@ def extract(
         How tokens and attention are stored.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+    weights_sha256 : str, optional
+        Refuse weights of another SHA-256.
     backend : {"auto", "onnx", "torch"}
         What runs the model.
     device : {"auto", "cpu", "cuda", "cuda:N"}
@@ -179,6 +182,7 @@ def extract(
             attention=attention,
             overlap=overlap,
             weights=weights,
+            weights_sha256=weights_sha256,
             backend=backend,
             device=device,
             precision=precision,

@@ -243,7 +243,7 @@ def _extract(
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
-    arguments["device"] = backend.device  # a process that takes another's place falls back to none
+    spec["arguments"]["device"] = backend.device  # what takes a process's place falls back no more
     pool.resize(processes if backend.device == "cpu" else 1)
     durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
     of = extractor.config, extractor.request, options.dtype
