@@ -193,6 +193,14 @@ def extract(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Write nothing; say what would be done, how much and how long.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option(
@@ -268,6 +276,7 @@ def extract(
         shard_size=shard_size,
         part=part,
         overwrite=overwrite,
+        dry_run=dry_run,
         retry_failed=retry_failed,
         checksum=checksum,
         workers=workers,
@@ -281,6 +290,8 @@ def extract(
 
 
 def _exit_code(summary: Summary) -> int:
+    if summary.forecast:
+        return 0
     if summary.stopped:
         return exits.of_signal(summary.stopped) or exits.NOTHING_DONE
     if summary.files and not summary.done + summary.already:  # a part may have none

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from ..errors import NoFilesError, UsageError
 from ..model.request import Attention, BackendName, DType, Precision, TokenKind
 from ..store.place import Part, require_part_folder, shard_limit
+from .forecast import forecast_all
 from .parts import parse_part, share_of
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
@@ -44,6 +45,7 @@ def extract(
     shard_size: str | None = None,
     part: str | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     retry_failed: bool = False,
     checksum: bool = False,
     workers: int | None = None,
@@ -106,6 +108,8 @@ def extract(
         from ids, sizes and endings alone, and are kept in the output.
     overwrite : bool
         Replace an output instead of continuing it.
+    dry_run : bool
+        Write nothing: the summary's `forecast` says what would be done.
     retry_failed : bool
         Do files again that failed before.
     checksum : bool
@@ -160,6 +164,8 @@ def extract(
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else list_files(files_from)
     limit = shard_limit(os.fspath(output), shard_size)
+    if dry_run and part is not None:
+        raise UsageError(f"--dry-run with --part {part}; leave out --part for a forecast of all")
     place, share = Path(output), None if part is None else _part_of(output, part, limit)
     options = Options(
         place if share is None else require_part_folder(place, share),
@@ -205,7 +211,8 @@ def extract(
             options = replace(options, shares=shares)
         if not quiet:
             show_passed_over(passed_over)
-        summary = extract_all(sources, extractor, options, processes)
+        act = forecast_all if dry_run else extract_all
+        summary = act(sources, extractor, options, processes)
     summary.passed_over = passed_over
     return summary
 

@@ -55,7 +55,7 @@ class Job:
 
     Attributes
     ----------
-    do : {"extract", "probe"}
+    do : {"extract", "probe", "measure"}
     id : str
     path : str
     seconds : float
@@ -64,7 +64,7 @@ class Job:
         Whether to sum up the file's bytes too.
     """
 
-    do: Literal["extract", "probe"]
+    do: Literal["extract", "probe", "measure"]
     id: str
     path: str
     seconds: float

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioWarning
 from ..store.format import count_codes
 from .sources import PassedOver
+
+if TYPE_CHECKING:
+    from .forecast import Forecast
 
 
 @dataclass
@@ -44,6 +47,8 @@ class Summary:
     output_bytes : int
     stopped : str or None
         Why the run ended early, if it did.
+    forecast : Forecast or None
+        What the run would do, of one that was not to do it.
     passed_over : PassedOver
         What the search for files met and did not take.
     """
@@ -63,6 +68,7 @@ class Summary:
     wall_seconds: float = 0.0
     output_bytes: int = 0
     stopped: str | None = None
+    forecast: Forecast | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
 
     @property
@@ -100,4 +106,5 @@ class Summary:
             "wall_seconds": self.wall_seconds,
             "times_real_time": self.speed,
             "stopped": self.stopped,
+            **({"dry_run": self.forecast.to_dict()} if self.forecast else {}),
         }

@@ -103,26 +103,21 @@ def extract_all(
     Vit1dxError
         If the output cannot be written, is another run's, or was made differently.
     """
-    header = Header(
-        extractor.weights,
-        extractor.config,
-        extractor.request,
-        options.dtype,
-        precision=extractor.precision,
-        shares=options.shares,
-    )
+    header = header_of(extractor, options)
     _require_output(options)
-    _require_not_read(options.output, sources)
+    require_not_read(options.output, sources)
     # The signals last, which may raise: by then the lock is free.
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
         summary, done = Summary(options.output, len(sources)), Plan([])
         try:
             done = _compare(sources, header, options, signals.check)
-            _take_over(done, summary)
+            if not options.overwrite:
+                _recover(options.output)
+            take_over(done, summary)
             if done.todo:
                 _extract(done, extractor, header, options, pool, signals.check, summary)
             elif not feature_files(options.output):
-                backend = pool.load(_spec(extractor, options, 1), signals.check)
+                backend = pool.load(spec_of(extractor, options, 1), signals.check)
                 _writer(replace(header, backend=backend), options).close()
             elif not done.finished:
                 _writer(header, options).close()
@@ -133,7 +128,19 @@ def extract_all(
         return summary
 
 
-def _take_over(done: Plan, summary: Summary) -> None:
+def header_of(extractor: Extractor, options: Options) -> Header:
+    """How the output is to be made."""
+    return Header(
+        extractor.weights,
+        extractor.config,
+        extractor.request,
+        options.dtype,
+        precision=extractor.precision,
+        shares=options.shares,
+    )
+
+
+def take_over(done: Plan, summary: Summary) -> None:
     """Put what was compared into the summary."""
     summary.already, summary.changed = done.already, len(done.changed)
     summary.failures, summary.unreadable = done.failures, done.unreadable
@@ -152,7 +159,7 @@ def _require_output(options: Options) -> None:
             require_replaceable(file)
 
 
-def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
+def require_not_read(output: Path, sources: Sequence[Source]) -> None:
     """Raise `UsageError` if the output is one of the files to read, by whatever name."""
     files = feature_files(output) or [output]
     names = {file.name for file in files}
@@ -183,7 +190,7 @@ def _writer(header: Header, options: Options) -> Output:
 def _compare(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
-    """`_plan`; where it hashes files it may take hours, and is shown."""
+    """`planned`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
     with waiting("comparing files with the output", stderr_console(), quiet) as passing:
 
@@ -191,12 +198,13 @@ def _compare(
             check()
             passing()
 
-        return _plan(sources, header, options, checked)
+        return planned(sources, header, options, checked)
 
 
-def _plan(
+def planned(
     sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
 ) -> Plan:
+    """What is to be done, by what the output holds, which is left as it is."""
     files = feature_files(options.output)
     if options.overwrite or not files:
         return Plan(list(sources))
@@ -210,15 +218,19 @@ def _plan(
     done = plan(sources, options.output, settings, *again, check)
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
-    try:
-        for file in files:
-            recover(file)
-    except OSError as error:
-        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     return done
 
 
-def _spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
+def _recover(output: Path) -> None:
+    """Bring the files of an output to their last commit."""
+    try:
+        for file in feature_files(output):
+            recover(file)
+    except OSError as error:
+        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
+
+
+def spec_of(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
     """What each worker loads."""
     return {
         "factory": options.factory,
@@ -239,7 +251,7 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    spec = _spec(extractor, options, max(1, cores // len(done.todo)))
+    spec = spec_of(extractor, options, max(1, cores // len(done.todo)))
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)

@@ -82,6 +82,10 @@ def _work(channel: Channel) -> None:
         try:
             if job["do"] == "probe":
                 channel.send({"event": "done", "seconds": _probe(job["path"])})
+            elif job["do"] == "measure":
+                from .forecast import measure
+
+                channel.send({"event": "done", "speed": measure(extractor, Path(job["path"]))})
             else:
                 _extract(extractor, channel, job, spec["dtype"])
         except ChannelClosed:

@@ -1,0 +1,167 @@
+"""What a run would do, and how long it would take, before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import Vit1dxError
+from ..extractor import Extractor
+from ..parallel import usable_cores
+from ..store.existing import require_no_shard
+from ..store.place import feature_files, require_folder, require_writable, resolved
+from .estimate import Durations, Size, estimate_seconds, estimate_size, probe_in
+from .plan import Plan
+from .pool import Job, Pool
+from .results import Summary
+from .run import Options, header_of, planned, require_not_read, spec_of, take_over
+from .signals import Stopped, StopSignals
+from .sources import Source
+
+#: Files tried for a measurement of speed, and seconds that one may take.
+MEASURED_FILES, MEASURE_SECONDS = 3, 60.0
+#: The measurement ends after so many seconds of audio, or so many of work.
+AUDIO_SECONDS, WORK_SECONDS = 60.0, 3.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes
+    ----------
+    todo : int
+        Files to extract.
+    audio_seconds : float
+        Of them, by their headers, or by their sizes where some say how long they are.
+    guessed : int
+        Files whose length is a guess.
+    size : Size
+        Expected bytes of what is to do.
+    free_bytes : int
+        Room on the output's disk.
+    workers : int
+        Processes.
+    speed : float or None
+        Seconds of audio that one process does a second, measured on a file; None if it could not
+        be.
+    """
+
+    todo: int
+    audio_seconds: float
+    guessed: int
+    size: Size
+    free_bytes: int
+    workers: int
+    speed: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run would take, s."""
+        return self.audio_seconds / (self.speed * self.workers) if self.speed else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "todo": self.todo,
+            "audio_hours": self.audio_seconds / 3600,
+            "unknown_lengths": self.guessed,
+            "expected_bytes": self.size.total,
+            "expected_token_bytes": self.size.tokens,
+            "expected_attention_bytes": self.size.attention,
+            "free_bytes": self.free_bytes,
+            "workers": self.workers,
+            "times_real_time_a_worker": self.speed,
+            "expected_seconds": self.seconds,
+        }
+
+
+def forecast_all(
+    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
+) -> Summary:
+    """What `vit1dx.run.run.extract_all` would do of the sources; nothing is written.
+
+    Raises
+    ------
+    Vit1dxError
+        If the output could not be written, or was made differently.
+    """
+    _require_output(options)
+    require_not_read(options.output, sources)
+    summary = Summary(options.output, len(sources))
+    with StopSignals(options.raise_signals) as signals:
+        try:
+            done = planned(sources, header_of(extractor, options), options, signals.check)
+            take_over(done, summary)
+            summary.forecast = _forecast(done, extractor, options, pool, signals.check)
+        except Stopped as stopped:
+            summary.stopped = str(stopped)
+    summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
+    return summary
+
+
+def _require_output(options: Options) -> None:
+    if options.shard_bytes is None:
+        require_writable(options.output)
+        require_no_shard(options.output)
+    elif options.output.is_dir():  # otherwise it would be made
+        require_folder(options.output)
+
+
+def _forecast(
+    done: Plan, extractor: Extractor, options: Options, pool: Pool, check: Callable[[], None]
+) -> Forecast:
+    workers = min(options.workers or usable_cores(), max(1, len(done.todo)))
+    durations, speed = Durations({}, set(), {}), None
+    if done.todo:
+        pool.resize(workers)
+        backend = pool.load(spec_of(extractor, options, 1), check)
+        workers = workers if backend.device == "cpu" else 1
+        pool.resize(workers)
+        durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
+        speed = _speed(pool, done.todo, check)
+    seconds = sum(durations.seconds.values())
+    home = options.output if options.output.is_dir() else resolved(options.output).parent
+    return Forecast(
+        len(done.todo),
+        seconds,
+        len(durations.guessed),
+        estimate_size(seconds, len(done.todo), extractor.config, extractor.request, options.dtype),
+        shutil.disk_usage(home).free,
+        workers,
+        speed,
+    )
+
+
+def _speed(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> float | None:
+    """Seconds of audio that one process does a second; None if some files cannot be used."""
+    usable = [source for source in sources if source.size and not source.problem]
+    for source in usable[:: max(1, len(usable) // MEASURED_FILES)][:MEASURED_FILES]:
+        for event in pool.run([Job("measure", source.id, str(source.path), MEASURE_SECONDS)]):
+            check()
+            if event.message.get("speed"):
+                return float(event.message["speed"])
+    return None
+
+
+def measure(extractor: Extractor, path: Path) -> float | None:
+    """Seconds of audio of a file that are done a second, by the clock; None of an unusable file."""
+    from ..audio.decode import AudioFile
+
+    rates = []
+    for _ in range(2):  # the first time warms up
+        done, began = 0.0, time.perf_counter()
+        try:
+            with AudioFile(path) as file:
+                for tokens in extractor.stream(file.blocks(), file.sample_rate):
+                    done = tokens.end
+                    if done > AUDIO_SECONDS or time.perf_counter() - began > WORK_SECONDS:
+                        break
+        except Vit1dxError:
+            return None
+        rates.append(done / (time.perf_counter() - began))
+    return max(rates) or None
