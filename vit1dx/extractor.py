@@ -6,7 +6,9 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +205,8 @@ class Extractor:
         return _warned(track, checks.warnings())
 
     def _joined(self, batches: Iterable[Tokens], duration: float) -> MemoryTrack:
-        return join(batches, duration, "mean" in self.request.tokens)
+        track = join(batches, duration, "mean" in self.request.tokens)
+        return dataclasses.replace(track, pool=self.request.pool)
 
     def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
@@ -240,15 +243,49 @@ class Extractor:
         TokensError
             If they are beyond the range of `dtype`.
         """
-        mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
-        yield from self._of_frames(self._log_mel.stream(mono), dtype)
+        yield from self.of_frames(self.frames(blocks, sample_rate), dtype)
 
-    def _of_frames(self, frames: Iterable[Array], dtype: DType) -> Iterator[Tokens]:
-        """Tokens of a track's frames, which come in blocks."""
+    def frames(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
+        """Log-mel frames of a track that comes in blocks: (n, n_mels) float32 arrays.
+
+        Raises
+        ------
+        AudioError
+            If there are no samples.
+        """
+        mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
+        return self._log_mel.stream(mono)
+
+    def of_frames(
+        self,
+        frames: Iterable[Array],
+        dtype: DType = "float32",
+        first: int = 0,
+        start: Fraction = Fraction(0),
+    ) -> Iterator[Tokens]:
+        """Extract frames that come in blocks; see `stream`.
+
+        Parameters
+        ----------
+        frames : iterable of (n, n_mels) float32 arrays
+            None gives no tokens.
+        dtype : {"float32", "float16"}
+        first : int
+            The number of the first one, by which the times are.
+        start : Fraction
+            Where bins that tokens are averaged over begin, s.
+        """
+        frames = iter(frames)
+        head = next(frames, None)
+        if head is None:
+            return
+        frames = chain([head], frames)
         batches = cut(frames, self.config.window, BATCH_WINDOWS[device_kind(self.backend.device)])
-        found = side_by_side(partial(self._tokens, dtype=dtype), batches, self._side_by_side)
-        bins = self._bins()
-        yield from found if bins is None else _pooled(found, bins, dtype)
+        found = side_by_side(
+            partial(self._tokens, dtype=dtype, offset=first), batches, self._side_by_side
+        )
+        bins = self._bins(start)
+        yield from found if bins is None else _pooled(found, bins, first, dtype)
 
     @cached_property
     def _side_by_side(self) -> int:
@@ -257,7 +294,7 @@ class Extractor:
             return 1
         return self._threads or usable_cores()
 
-    def _tokens(self, windows: Windows, dtype: DType) -> Tokens:
+    def _tokens(self, windows: Windows, dtype: DType, offset: int) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
         layers, frame_rate = self.request.layers, self.config.mel.frame_rate
         first, end = windows.keep[0, 0], windows.keep[-1, 1]
@@ -276,8 +313,8 @@ class Extractor:
                 if is_kept:
                     _lay(parts, laid[row])
             arrays = {
-                "time": np.arange(first, end) / frame_rate,
-                "window_start": windows.start / frame_rate,
+                "time": (offset + np.arange(first, end)) / frame_rate,
+                "window_start": (offset + windows.start) / frame_rate,
                 "sequence_tokens": laid,
                 "class_token": _stacked([tokens[layer][:, 0] for layer in layers], dtype),
             }
@@ -288,13 +325,13 @@ class Extractor:
             arrays={name: arrays[name] for name in self.request.arrays},
             total=total,
             count=len(windows.start) + int(end - first),
-            end=(end - 1) / frame_rate,
+            end=float(offset + end - 1) / frame_rate,
         )
 
-    def _bins(self) -> Bins | None:
+    def _bins(self, start: Fraction = Fraction(0)) -> Bins | None:
         """What averages a track's sequence tokens, if anything does."""
         pool = self.request.pool
-        return None if pool is None else Bins(pool, self.config.mel.exact_frame_rate)
+        return None if pool is None else Bins(pool, self.config.mel.exact_frame_rate, start)
 
 
 def _lay(parts: Iterable[Array], out: Array) -> None:
@@ -312,9 +349,9 @@ def _stacked(arrays: Sequence[Array], dtype: DType) -> Array:
     return out
 
 
-def _pooled(batches: Iterable[Tokens], bins: Bins, dtype: DType) -> Iterator[Tokens]:
+def _pooled(batches: Iterable[Tokens], bins: Bins, frame: int, dtype: DType) -> Iterator[Tokens]:
     """Batches with bins' means in place of sequence tokens, of the bins that are full by then."""
-    frame, last = 0, None
+    last = None
     for last in batches:
         tokens = last.arrays["sequence_tokens"]
         yield _with_sequence(last, *bins.add(tokens, frame), dtype)

@@ -83,6 +83,11 @@ class Track(ABC):
         embedding, of which there are no attention maps, k the raw residual stream after block k.
     duration : float
         Length of the decoded audio, s.
+    start : float
+        Where it begins, s: 0, or of a segment of a file, its start in the file, whose seconds all
+        times are.
+    pool : float or None
+        Seconds that sequence tokens were averaged over; None if each was kept.
     warnings : tuple of AudioWarning
         What looked wrong with the audio.
 
@@ -110,6 +115,8 @@ class Track(ABC):
 
     layers: tuple[int, ...]
     duration: float
+    start: float = 0.0
+    pool: float | None = None
     warnings: tuple[AudioWarning, ...]
 
     @property
@@ -236,7 +243,7 @@ class MemoryTrack(Track):
 
     Attributes
     ----------
-    layers, duration, warnings
+    layers, duration, pool, warnings
         See `Track`.
     arrays : mapping of str to array
         All arrays by name; those that were not asked for are absent.
@@ -245,6 +252,7 @@ class MemoryTrack(Track):
     layers: tuple[int, ...]
     arrays: Mapping[str, Array]
     duration: float
+    pool: float | None = None
     warnings: tuple[AudioWarning, ...] = ()
 
     def _part(self, name: str, select: Select) -> Array | None:

@@ -26,7 +26,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_writes(
     assert told.forecast.speed is not None
     assert told.forecast.seconds is not None
     done = vit1dx.extract([songs, tmp_path], tmp_path / "f.h5", layers="4,8", root="/")
-    assert 0.8 < done.output_bytes / told.forecast.size.total < 1.2
+    assert abs(done.output_bytes - told.forecast.size.total) < 300_000  # tables
     before = (tmp_path / "f.h5").read_bytes()
     again = vit1dx.extract(
         [songs, tmp_path], tmp_path / "f.h5", layers="4,8", root="/", dry_run=True

@@ -53,6 +53,15 @@ def extract(
         ),
     ] = None,
     files_from: FilesFrom = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv|jsonl",
+            help="Excerpts, each a track: columns path, start, end (s), and perhaps id.",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -269,6 +278,7 @@ def extract(
         device=device,
         precision=precision,
         files_from=files_from,
+        segments=segments,
         exclude=exclude or [],
         include=include or [],
         follow_symlinks=follow_symlinks,

@@ -103,7 +103,9 @@ def estimate_seconds(
     probe : callable
         Gives seconds that headers declare, by id; see `probe_in`.
     """
-    usable = [source for source in sources if source.size and not source.problem]
+    segments = {source.id: source.segment for source in sources if source.segment}
+    ended = {key: s.end - s.start for key, s in segments.items() if s.end is not None}
+    usable = [s for s in sources if s.size and not s.problem and s.id not in ended]
     # Others are not even opened: a pipe would wait for its writer.
     probed = usable[:: max(1, len(usable) // PROBED_FILES)]
     declared = {key: value for key, value in probe(probed).items() if value > 0}
@@ -121,6 +123,9 @@ def estimate_seconds(
         rate = rates.get(_ending(source), _usual_rate(source))
         guess = most_seconds(source) if source.id in impossible else source.size * rate
         seconds[source.id] = known.get(source.id, guess)
+        if source.id in segments:
+            seconds[source.id] = max(0.0, seconds[source.id] - segments[source.id].start)
+    seconds.update(ended)
     return Durations(seconds, guessed, impossible)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ..audio.files import printable
 from ..errors import NoFilesError, UsageError
 from ..model.request import Attention, BackendName, DType, Precision, TokenKind
 from ..store.place import Part, require_part_folder, shard_limit
@@ -17,6 +18,7 @@ from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
 from .run import Options, extract_all
+from .segments import collect_segments
 from .sources import PassedOver, collect, list_files
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -38,6 +40,7 @@ def extract(
     device: str = "auto",
     precision: Precision | None = None,
     files_from: StrPath | None = None,
+    segments: StrPath | None = None,
     exclude: Iterable[str] = (),
     include: Iterable[str] = (),
     follow_symlinks: bool = False,
@@ -93,6 +96,9 @@ def extract(
         What the model computes in; by default what the weights are in.
     files_from : path, optional
         A list of more files, one a line or separated by NUL bytes; ``"-"`` is standard input.
+    segments : path, optional
+        A table of excerpts, each a track: CSV with a heading, or JSON lines (``.jsonl``), of path,
+        start and end (s), and perhaps id. It takes the place of `paths` and `files_from`.
     exclude, include : iterable of str
         Globs of files and folders to leave out, and of others to take too, though hidden or of
         another ending.
@@ -160,7 +166,11 @@ def extract(
     from ..extractor import Extractor
 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    if not given and files_from is None:
+    if segments is not None and (given or files_from is not None):
+        raise UsageError(
+            f"--segments {printable(segments)} lists files itself; leave out paths and --files-from"
+        )
+    if not given and files_from is None and segments is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else list_files(files_from)
     limit = shard_limit(os.fspath(output), shard_size)
@@ -194,14 +204,18 @@ def extract(
             precision=precision,
         )
         passed_over = PassedOver()
-        sources = collect(
-            [os.fspath(path) for path in given],
-            listed,
-            exclude=list(exclude),
-            include=list(include),
-            follow_symlinks=follow_symlinks,
-            root=root,
-            passed_over=passed_over,
+        sources = (
+            collect_segments(segments, list(exclude), root, passed_over)
+            if segments
+            else collect(
+                [os.fspath(path) for path in given],
+                listed,
+                exclude=list(exclude),
+                include=list(include),
+                follow_symlinks=follow_symlinks,
+                root=root,
+                passed_over=passed_over,
+            )
         )
         if not sources:
             words = ["nothing to do: no audio files found", *passed_over_lines(passed_over)]

@@ -15,6 +15,7 @@ from ..parallel import usable_cores
 from ..store.existing import require_no_shard
 from ..store.place import feature_files, require_folder, require_writable, resolved
 from .estimate import Durations, Size, estimate_seconds, estimate_size, probe_in
+from .loop import by_file
 from .plan import Plan
 from .pool import Job, Pool
 from .results import Summary
@@ -115,7 +116,7 @@ def _require_output(options: Options) -> None:
 def _forecast(
     done: Plan, extractor: Extractor, options: Options, pool: Pool, check: Callable[[], None]
 ) -> Forecast:
-    workers = min(options.workers or usable_cores(), max(1, len(done.todo)))
+    workers = min(options.workers or usable_cores(), max(1, len(by_file(done.todo))))
     durations, speed = Durations({}, set(), {}), None
     if done.todo:
         pool.resize(workers)

@@ -28,7 +28,7 @@ from .estimate import (
     probe_in,
     require_space,
 )
-from .loop import Limits, run
+from .loop import Limits, by_file, run
 from .plan import Plan, plan
 from .pool import Pool
 from .progress import Progress, reporting, stderr_console, waiting
@@ -251,8 +251,9 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    spec = spec_of(extractor, options, max(1, cores // len(done.todo)))
-    processes = min(cores, len(done.todo))
+    jobs = len(by_file(done.todo))
+    spec = spec_of(extractor, options, max(1, cores // jobs))
+    processes = min(cores, jobs)
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
     spec["arguments"]["device"] = backend.device  # what takes a process's place falls back no more

@@ -29,6 +29,17 @@ AUDIO_LIKE_EXTENSIONS = frozenset(
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a file, from `start` up to `end`, s; an end of None is the file's."""
+
+    start: float
+    end: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.start:.15g}-" + ("" if self.end is None else f"{self.end:.15g}")
+
+
+@dataclass(frozen=True)
 class Source:
     """A file to extract.
 
@@ -43,6 +54,8 @@ class Source:
         When it was last changed.
     problem : str or None
         Why it cannot be extracted, where that is known without opening it.
+    segment : Segment or None
+        The part of the file that is meant; None for all of it.
     """
 
     id: str
@@ -50,6 +63,12 @@ class Source:
     size: int = 0
     mtime_ns: int = 0
     problem: str | None = None
+    segment: Segment | None = None
+
+    @property
+    def part(self) -> str:
+        """The segment in words, empty of a whole file."""
+        return "" if self.segment is None else str(self.segment)
 
 
 @dataclass
@@ -141,7 +160,7 @@ def collect(
 
 
 #: How an editor marks what it writes, longest first: UTF-32 begins as UTF-16 does.
-_MARKS = (
+MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -185,7 +204,7 @@ def list_files(name: str | os.PathLike[str]) -> list[str]:
 
 
 def _without_mark(data: bytes) -> bytes:
-    for mark, encoding in _MARKS:
+    for mark, encoding in MARKS:
         if data.startswith(mark):
             try:
                 text = data.decode(encoding).removeprefix("\ufeff")
@@ -229,9 +248,13 @@ def _sources(
     here = Path.cwd()
     for text in listed:
         path = Path(os.path.normpath(here / text))
-        usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
-        below = _below(root, path, printable(usual.as_posix()))
-        yield from search.file(str(below), path)
+        yield from search.file(listed_id(path, here, root), path)
+
+
+def listed_id(path: Path, here: Path, root: str | os.PathLike[str] | None) -> str:
+    """The id of a file that was listed, by its absolute path."""
+    usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
+    return str(_below(root, path, printable(usual.as_posix())))
 
 
 class Search:
@@ -259,7 +282,7 @@ class Search:
     def file(self, track_id: str, path: Path) -> Iterator[Source]:
         """A file that was named, whatever it is called, unless it is excluded."""
         if not self._is_excluded(track_id, path):
-            yield _source(track_id, path)
+            yield source_of(track_id, path)
 
     def folder(self, folder: Path, below: PurePosixPath) -> Iterator[Source]:
         """Audio files of a folder, with ids that begin with `below`."""
@@ -335,7 +358,7 @@ class Search:
         elif is_folder:
             yield from self._walk(path, below, EVERYTHING if () in rest else rest, root, above)
         else:
-            yield _source(str(below), path)
+            yield source_of(str(below), path)
 
     def _rest(
         self, name: str, path: Path, below: str, rest: Rest, is_folder: bool, is_link: bool
@@ -387,7 +410,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _source(track_id: str, path: Path) -> Source:
+def source_of(track_id: str, path: Path) -> Source:
     """A source with its size; what else may be wrong shows when it is opened."""
     try:
         status = path.stat()

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
@@ -125,12 +125,40 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: DType) -> No
 
     path = Path(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
-    sink = _ChannelSink(channel, job["path"])
-    track = TokenBuffer(sink, dtype, "mean" in extractor.request.tokens)
+    known = {"sha256": digest} if digest else {}
+    keep_mean = "mean" in extractor.request.tokens
+    if job["segments"]:
+        _extract_segments(extractor, channel, job, dtype, known)
+        return
+    track = TokenBuffer(_ChannelSink(channel, job["path"]), dtype, keep_mean)
     extract_file(extractor, path, track, progress)
-    if digest:
-        track.attributes["sha256"] = digest
+    track.attributes.update(known)
     track.finish()
+
+
+def _extract_segments(
+    extractor: Any, channel: Channel, job: Message, dtype: DType, known: Mapping[str, Any]
+) -> None:
+    """Extract parts of a file, in the order of their starts; one that fails stops no other."""
+    from .excerpts import Excerpts
+
+    keep_mean = "mean" in extractor.request.tokens
+    with Excerpts(extractor, Path(job["path"]), job["segments"], dtype) as excerpts:
+        for number in range(len(job["segments"])):
+            about = {"segment": number, "more": number + 1 < len(job["segments"])}
+
+            def progress(seconds: float, number: int = number) -> None:
+                channel.send({"event": "progress", "seconds": seconds, "segment": number})
+
+            track = TokenBuffer(_ChannelSink(channel, job["path"], about), dtype, keep_mean)
+            try:
+                excerpts.extract(number, track, progress)
+                track.attributes.update(known)
+                track.finish()
+            except Vit1dxError as error:
+                if excerpts.is_broken:  # so are those that follow
+                    raise
+                channel.send({"event": "failed", "reason": str(error), **about})
 
 
 def extract_file(
@@ -199,8 +227,8 @@ def _throttled(call: Callable[[], None]) -> Callable[[], None]:
 class _ChannelSink:
     """Sends a track's arrays on; a `Sink`."""
 
-    def __init__(self, channel: Channel, path: str) -> None:
-        self._channel, self._path = channel, path
+    def __init__(self, channel: Channel, path: str, about: Mapping[str, Any] = {}) -> None:
+        self._channel, self._path, self._about = channel, path, about
         channel.discard()  # a track before this one may have ended halfway
 
     def keep(self, array: Array) -> Array:
@@ -209,16 +237,20 @@ class _ChannelSink:
     @cached_property
     def _expected(self) -> float | None:
         """Seconds that the file's header declares: how far the track will grow."""
+        if self._about:  # a part of it
+            return None
         return _probe(self._path)
 
     def append(self, parts: Parts) -> None:
         names, arrays = _flattened(parts)
-        self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
+        about = {key: value for key, value in self._about.items() if key != "more"}
+        message = {"event": "part", "names": names, "seconds": self._expected, **about}
+        self._channel.send(message, arrays)
 
     def finish(self, parts: Parts, totals: Totals) -> None:
         names, arrays = _flattened(parts)
         known = {"checksums": totals.checksums, "attributes": totals.attributes}
-        message = {"event": "done", "names": names, **known}
+        message = {"event": "done", "names": names, **known, **self._about}
         if totals.mean_token is not None:
             message["names"], arrays = ["mean_token", *names], [totals.mean_token, *arrays]
         self._channel.send(message, arrays)

@@ -65,7 +65,9 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+    def fail(
+        self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0, segment: str = ""
+    ) -> str:
         """Record that a file failed, and why; returns the reason as it is recorded.
 
         A track made of the file as it was before is kept.
@@ -188,10 +190,13 @@ class FeatureWriter(Output):
         self.require_place(track_id)
         return TrackWriter(self, track_id, self._request)
 
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+    def fail(
+        self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0, segment: str = ""
+    ) -> str:
         """See `Output`."""
         reason = storable(reason)
-        self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
+        row = {"reason": reason, "size": size, "mtime_ns": mtime_ns, "segment": segment}
+        self.failures.put(track_id, **row)
         self._waits = True
         return reason
 
@@ -244,7 +249,7 @@ class FeatureWriter(Output):
         if track_id in self.index:
             del self._tracks[track_id]
         self._tracks[track_id] = group
-        known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
+        known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": "", "segment": ""}
         row = {key: attributes.get(key, known[key]) for key in known}
         codes = warning_codes(attributes.get("warnings", ()))
         place = self.index.put(track_id, **row, warnings=codes)
