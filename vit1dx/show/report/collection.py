@@ -1,4 +1,4 @@
-"""What a page tells of a whole collection: where each track lies, what is near it, and its label."""
+"""What a page tells of a whole collection: where each track lies, what is near, its label."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@ const $ = (id) => document.getElementById(id);
 const json = (id) => JSON.parse($(id).textContent);
 const data = json("collection");
 const count = data.ids.length;
+const detailed = new Set(data.details);
+const state = { chosen: null, layer: data.layer, details: null };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -5,6 +5,7 @@ const COLUMNS = [
   { name: "Length", key: (i) => data.duration[i], number: true },
   { name: data.label.name, key: (i) => labelOf(i) },
   { name: "Warnings", key: (i) => data.warnings[i] },
+  ...(data.details.length < count ? [{ name: "Pictures", key: (i) => (detailed.has(i) ? 0 : 1) }] : []),
 ];
 const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
@@ -46,6 +47,7 @@ function row(i) {
     element("td", { class: "number" }, clock(data.duration[i])),
     element("td", {}, dot(i), named(labelOf(i))),
     element("td", { class: codes && "warn", title: codes && told }, codes.replaceAll(",", ", ")),
+    ...(data.details.length < count ? [element("td", {}, detailed.has(i) ? "yes" : "")] : []),
   );
 }
 

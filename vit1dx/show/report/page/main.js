@@ -17,7 +17,7 @@ function start() {
   startGuide();
   drawLegend();
   find();
-  const asked = data.ids.indexOf(decodeURIComponent(location.hash.slice(1)));
+  const asked = data.ids.findIndex((id) => `#${encodeURIComponent(id)}` === location.hash);
   choose(asked >= 0 ? asked : data.details[0] ?? 0);
   let waiting = 0;
   addEventListener("resize", () => {

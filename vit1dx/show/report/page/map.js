@@ -136,6 +136,7 @@ function zoomBy(factor, x = 0, y = 0) {
 function drawLegend() {
   const legend = $("legend");
   legend.replaceChildren();
+  if (data.label.names.length < 2) return;
   if (isScale) {
     const bar = element("canvas", { "aria-hidden": "true" });
     legend.append(element("div", { class: "scale" }, named(data.label.name), String(range[0]), bar, String(range[1])));

@@ -52,12 +52,13 @@ function drawAttention(found, layer, duration) {
   const at = (x, y) => values[y * found.bins + x];
   const picture = image(found.bins, found.heads, ramps().amount, at);
   stretched("attention", picture, found.bins * found.step, duration);
-  const { pen, height } = { pen: $("attention").getContext("2d"), height: $("attention").clientHeight };
+  const { clientWidth: width, clientHeight: height } = $("attention");
+  const pen = $("attention").getContext("2d");
   const each = height / found.heads;
   pen.font = "11px system-ui, sans-serif";
   for (let head = 0; head < found.heads; head++) {
     pen.fillStyle = style("--card");
-    if (head) pen.fillRect(0, head * each - 1, $("attention").clientWidth, 2);
+    if (head) pen.fillRect(0, head * each - 1, width, 2);
     pen.globalAlpha = 0.85;
     pen.fillRect(4, head * each + 4, 46, 15);
     pen.globalAlpha = 1;
@@ -68,7 +69,7 @@ function drawAttention(found, layer, duration) {
 }
 
 // A filled curve of bytes, with marks (s) where it says something happens.
-function drawCurve(id, values, step, lag, duration, marks, least = 0) {
+function drawCurve(id, values, step, lag, duration, marks) {
   const { pen, width, height } = canvasOf(id);
   const x = (seconds) => (seconds / duration) * width;
   pen.fillStyle = style("--paper");
@@ -86,7 +87,7 @@ function drawCurve(id, values, step, lag, duration, marks, least = 0) {
   const floor = height - (marks.length > 60 ? 14 : 2);
   pen.beginPath();
   values.forEach((value, i) => {
-    pen.lineTo(x((i + 0.5) * step - lag), floor - (Math.max(value - least, 0) / 255) * (floor - 4));
+    pen.lineTo(x((i + 0.5) * step - lag), floor - (value / 255) * (floor - 4));
   });
   pen.strokeStyle = style("--accent");
   pen.lineWidth = 1.25;

@@ -1,7 +1,4 @@
 // The chosen track: its pictures at a layer, and its neighbours.
-const state = { chosen: null, layer: data.layer, details: null };
-const detailed = new Set(data.details);
-
 function choose(i) {
   if (i === state.chosen) return;
   state.chosen = i;
@@ -9,7 +6,8 @@ function choose(i) {
   $("track").hidden = false;
   $("name").querySelector("bdi").textContent = data.ids[i];
   const codes = data.warnings[i];
-  $("about").replaceChildren(`${clock(data.duration[i])} · `, named(data.label.name), ": ", named(labelOf(i) || "none"), codes && ` · warnings: ${codes.replaceAll(",", ", ")}`);
+  const label = data.label.names.length > 1 ? [" · ", named(data.label.name), ": ", named(labelOf(i) || "none")] : [];
+  $("about").replaceChildren(clock(data.duration[i]), ...label, codes && ` · warnings: ${codes.replaceAll(",", ", ")}`);
   const embedded = $(`audio-${i}`);
   setMusic(embedded ? embedded.textContent : state.details && state.details.audio);
   const [first] = neighboursOf(i);
