@@ -42,7 +42,7 @@ def test_the_wheel_has_the_weights_and_nothing_of_how_they_were_made(tmp_path: P
     assert {name for name in names if not name.endswith(".py")} == {
         "vit1dx/py.typed",
         *(str(path.relative_to(ROOT)) for path in (ROOT / PAGE).iterdir()),
-        "vit1dx/weights/probes.json",
+        "vit1dx/weights/vit1d-tiny.guide.json",
         "vit1dx/weights/vit1d-tiny.onnx",
         "vit1dx/weights/vit1d-tiny.safetensors",
     }

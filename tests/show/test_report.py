@@ -21,7 +21,7 @@ import vit1dx
 from vit1dx.analysis import similarity
 from vit1dx.cli.main import app
 from vit1dx.errors import UsageError
-from vit1dx.show.report import guide
+from vit1dx.model.guide import Advice, guide_of
 from vit1dx.show.report.collection import (
     centred,
     folders,
@@ -33,7 +33,7 @@ from vit1dx.show.report.collection import (
 from vit1dx.show.report.details import details, quantised
 from vit1dx.show.report.write import DETAIL_BYTES, Options, choose_details
 
-from ..conftest import ROOT, RunCli
+from ..conftest import RunCli
 from .many import write_many
 
 #: Names that would end a script, an attribute or a line, or turn the text around them.
@@ -258,19 +258,8 @@ def test_ctrl_c_leaves_the_page_that_was_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["feats.h5", "r.html"]
 
 
-def test_the_guide_says_what_the_weights_page_says() -> None:
-    """Its figures are those of weights/probes.md, which were made of the same file."""
-    text = (ROOT / "weights" / "probes.md").read_text()
-    rows = {row["task"]: row for row in guide.layer_guide()}
-    for heading, unit in (("### Local tasks", "frame"), ("### Global tasks", "track")):
-        table = text.partition(heading)[2].partition("| features")[2]
-        names = [name.strip() for name in table.splitlines()[0].split("|")[1:-1]]
-        cells = re.search(r"\| ViT-1D \|(.*)\|", table)
-        assert cells
-        said = dict(zip(names[-len(cells[1].split("|")) :], cells[1].split("|"), strict=True))
-        for task, row in rows.items():
-            if row["unit"] == unit:
-                value, layer = re.search(r"([\d.]+) ± .*layer (\d+)", said[task]).groups()
-                assert (f"{100 * row['value']:.1f}", row["layer"]) == (value, int(layer))
-    assert len(rows) == 10
-    assert guide.retrieval_layer() == 2
+def test_the_guide_is_that_of_the_weights(feats: Path, tmp_path: Path) -> None:
+    rows = blocks(report(feats, tmp_path / "r.html"))["collection"]["guide"]
+    with vit1dx.open(feats) as features:
+        assert [Advice(**row) for row in rows] == list(guide_of(features.attributes).values())
+    assert rows[0]["task"] == "chords"

@@ -137,6 +137,15 @@ def extract(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N|slurm",
+            help="Do one of N even shares, as 3/16, in a folder of its own in FOLDER/; slurm: that "
+            "of a job array's task.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -215,6 +224,7 @@ def extract(
         follow_symlinks=follow_symlinks,
         root=root,
         shard_size=shard_size,
+        part=part,
         overwrite=overwrite,
         retry_failed=retry_failed,
         checksum=checksum,
@@ -231,6 +241,6 @@ def extract(
 def _exit_code(summary: Summary) -> int:
     if summary.stopped:
         return exits.of_signal(summary.stopped) or exits.NOTHING_DONE
-    if not summary.done + summary.already:
+    if summary.files and not summary.done + summary.already:  # a part may have none
         return exits.NOTHING_DONE
     return exits.SOME_FAILED if summary.failures or summary.unreadable else 0

@@ -21,7 +21,8 @@ from .._types import Array
 from .._version import __version__
 from ..errors import StoreError, UsageError, Vit1dxError
 from ..tokens import attended
-from .onnx import OnnxBackend, attention_name, layer_name
+from .graph import attention_name, layer_name
+from .onnx import OnnxBackend
 from .quantise import quantised
 from .request import ExportPrecision, Request, require_choice
 from .torch import TorchBackend

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -108,6 +108,13 @@ UNKNOWN_TRAINING = -1
 VERSIONS = ("v108", "v108")
 
 
+class Heading(Protocol):
+    """Says how a feature file that is to be made was made."""
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the root of a file, but for the number of a shard."""
+
+
 @dataclass(frozen=True)
 class Header:
     """How a feature file was made.
@@ -124,8 +131,9 @@ class Header:
         What really runs; must be known when a file is made.
     precision : str or None
         What the model computes in; None where it is the weights' own.
-    shard : int or None
-        Which shard of a folder the file is; None where it is alone.
+    shares : str
+        What tells how the collection was shared out to parts from other ways; empty where it is
+        not.
     """
 
     weights: WeightsInfo
@@ -134,7 +142,7 @@ class Header:
     dtype: str = "float32"
     backend: BackendInfo | None = None
     precision: str | None = None
-    shard: int | None = None
+    shares: str = ""
 
     @property
     def computes_in(self) -> str:
@@ -142,7 +150,7 @@ class Header:
         return self.precision or self.weights.precision
 
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root."""
+        """Attributes of the root of a file, but for the number of a shard."""
         assert self.backend is not None, "a file is made once the backend is known"
         trained = self.weights.trained
         return {
@@ -160,7 +168,7 @@ class Header:
             "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
             "finished": np.int8(0),
             **({"model_exported_from": source} if (source := self.weights.exported_from) else {}),
-            **({} if self.shard is None else {"shard": self.shard}),
+            **({"shares": self.shares} if self.shares else {}),
         }
 
 

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +15,9 @@ import h5py
 from ..errors import StoreError, TrackError, WriteError
 from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
-from .format import Header
+from .format import Heading
 from .index import Row
+from .matrix import no_track
 from .place import feature_files, shard_number, shard_path
 from .reader import FeatureFile, Features
 from .track import TrackWriter
@@ -33,12 +33,12 @@ class Shard(FeatureWriter):
     Parameters
     ----------
     path : Path
-    header : Header
+    header : Heading
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Heading) -> None:
         self._growing: dict[str, tuple[TrackWriter, int]] = {}
-        super().__init__(path, replace(header, shard=shard_number(path)))
+        super().__init__(path, header, shard=shard_number(path))
 
     @property
     def is_growing(self) -> bool:
@@ -48,7 +48,7 @@ class Shard(FeatureWriter):
     def has_room(self, size: int, limit: float) -> bool:
         """Whether so many bytes fit, too; a shard with nothing in it takes any track."""
         promised = sum(max(0, due - track.written) for track, due in self._growing.values())
-        used = self.size + promised + TABLES_BYTES
+        used = self.size + promised + TABLES_BYTES + self.means.chunk_bytes
         is_new = self.size < TABLES_BYTES and not (self.index or self.failures or self._growing)
         return is_new or used + size <= limit
 
@@ -74,7 +74,7 @@ class FolderWriter(Output):
     Parameters
     ----------
     folder : Path
-    header : Header
+    header : Heading
         Of the shards to be made; one that exists keeps its own.
     limit : int
         Most bytes of a shard, but for one with a single track that is larger.
@@ -87,7 +87,7 @@ class FolderWriter(Output):
         If no shard can be made, or the last one cannot be extended.
     """
 
-    def __init__(self, folder: Path, header: Header, limit: int, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, header: Heading, limit: int, overwrite: bool = False) -> None:
         self.path, self.limit, self._header = folder, limit, header
         shards = feature_files(folder)
         if overwrite:
@@ -255,11 +255,12 @@ class FeatureFolder(Features):
     def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
         with self._guard:
-            if not self.has(track_id):
-                raise TrackError(
-                    f"no track {track_id!r} in {self.path}; iterating gives those it has"
-                )
-            return self._shard(self._tables[0][track_id][0]).visit(track_id, take)
+            return self._shard(self._home(track_id)).visit(track_id, take)
+
+    def _home(self, track_id: str) -> Path:
+        if not self.has(track_id):
+            raise TrackError(no_track(track_id, self))
+        return self._tables[0][track_id][0]
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
@@ -267,13 +268,18 @@ class FeatureFolder(Features):
 
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
         """See `Features`."""
-        homes: dict[Path, list[str]] = {}
-        for track_id in track_ids:
-            homes.setdefault(self._tables[0][track_id][0], []).append(track_id)
         found: dict[str, str] = {}
-        for path, ids in homes.items():
-            found.update(self._shard(path).files(ids))
+        for shard, ids in self.homes(track_ids):
+            found.update(shard.files(ids))
         return found
+
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
+        """See `Features`."""
+        found: dict[Path, list[str]] = {}
+        for track_id in track_ids:
+            found.setdefault(self._home(track_id), []).append(track_id)
+        for path, ids in sorted(found.items()):
+            yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._tables[0]))

@@ -13,7 +13,6 @@ import numpy as np
 from ..._types import Array
 from ...errors import UsageError
 from ...store.index import Row
-from ...store.reader import Features
 
 MapKind = Literal["pca", "umap"]
 #: Neighbours listed of each track.
@@ -22,12 +21,6 @@ NEIGHBOURS = 10
 AT_ONCE = 256
 #: Fewest tracks that UMAP can lay out.
 LEAST_UMAP = 5
-
-
-def mean_tokens(features: Features, ids: Sequence[str], layer: int) -> Array:
-    """The mean token of each track in one layer: (track, feature) float32."""
-    rows = [features[track].read("mean_token", layer=layer) for track in ids]
-    return np.stack(rows).astype(np.float32)
 
 
 def centred(vectors: Array) -> Array:

@@ -24,13 +24,13 @@ import numpy as np
 
 from ..._version import __version__
 from ...errors import CODES, UsageError
+from ...model.guide import SIMILARITY, guide_of
 from ...store.reader import Features, StoredTrack
 from .collection import (
     Labels,
     MapKind,
     centred,
     folders,
-    mean_tokens,
     nearest,
     principal_axes,
     read_labels,
@@ -38,7 +38,6 @@ from .collection import (
     umap_axes,
 )
 from .details import SIDES, details, expected_bytes, packed
-from .guide import is_known, layer_guide, retrieval_layer
 
 #: Bytes that the details of all tracks may take, unless a number of tracks is asked for.
 DETAIL_BYTES = 4_000_000
@@ -81,12 +80,12 @@ class Options:
 
 
 def usual_layer(features: Features) -> int:
-    """The layer of a map: of the bundled weights the best for retrieval, else the middle one.
+    """The layer of a map: the best to find alike music, or the middle one of unknown weights.
 
     Where that was not kept, the nearest to it that was.
     """
-    known = is_known(str(features.attributes["model_sha256"]))
-    aim = retrieval_layer() if known else features.config["model"]["depth"] / 2
+    guide = guide_of(features.attributes)
+    aim = guide[SIMILARITY].layer if guide else features.config["model"]["depth"] / 2
     return min(features.layers, key=lambda layer: abs(layer - aim))
 
 
@@ -179,7 +178,7 @@ def _collection(
     features: Features, ids: Sequence[str], layer: int, labels: Labels, options: Options
 ) -> dict[str, Any]:
     index = features.index()
-    vectors = centred(mean_tokens(features, ids, layer))
+    vectors = centred(features.matrix(layer, ids=ids)[0])
     shares = None
     if options.map == "pca":
         places, shares = principal_axes(vectors)
@@ -188,7 +187,6 @@ def _collection(
     near, cosines = nearest(vectors)
     names = sorted(set(labels.values))
     numbers = {name: number for number, name in enumerate(names)}
-    is_known_model = is_known(str(features.attributes["model_sha256"]))
     return {
         "title": features.path.name or str(features.path),
         "version": __version__,
@@ -215,7 +213,7 @@ def _collection(
             "tracks": packed(near.astype("<u4")),
             "cosines": packed(cosines.astype("<f4")),
         },
-        "guide": layer_guide() if is_known_model else None,
+        "guide": [vars(advice) for advice in guide_of(features.attributes).values()],
     }
 
 

@@ -1,10 +1,10 @@
-// The layer guide: what was measured of the weights, by layer and task.
+// The layer guide: which layer of the weights served which task best.
 function startGuide() {
-  if (!data.guide) return;
+  if (!data.guide.length) return;
   $("guide").hidden = false;
   $("guide-hint").textContent =
-    "Linear probes on songs and sounds that neither the model nor the probes had met; the layer is the best on songs held back. Bars: each layer's figure, from the lowest to the highest.";
-  const heads = ["Task", "Best layer", "ViT-1D", "Untrained", "Log-mel", "Layers 1 to 12", "Measured as"];
+    "Measured of these weights, mostly by linear probes, on songs and sounds that neither model nor probes had met. A layer that is kept can be shown.";
+  const heads = ["Task", "Best layer", "Score", "Log-mel instead", "Tokens", "Measured as"];
   $("guide-frame").append(
     element(
       "table",
@@ -15,27 +15,23 @@ function startGuide() {
   );
 }
 
-function guideRow(found) {
-  const kept = data.layers.includes(found.layer);
-  const figure = (value) => element("td", {}, percent(value));
-  const low = Math.min(...found.by_layer);
-  const span = Math.max(...found.by_layer) - low || 1;
-  const bars = element("span", { class: "bars", role: "img", "aria-label": found.by_layer.map((value, i) => `layer ${i + 1} ${percent(value)}`).join(", ") });
-  found.by_layer.forEach((value, i) => {
-    const bar = element("i", { "data-layer": i + 1, class: i + 1 === found.layer ? "best" : "", title: `layer ${i + 1}: ${percent(value)}` });
-    bar.style.height = `${15 + (85 * (value - low)) / span}%`;
-    bars.append(bar);
-  });
+function guideRow({ task, layer, score, log_mel, tokens, measure }) {
+  const kept = data.layers.includes(layer);
+  const label = kept ? `Show layer ${layer}, the best for ${task}` : null;
+  const show = () => showLayer(layer);
+  const button = element("button", { type: "button", disabled: !kept, "aria-label": label, onclick: show }, `layer ${layer}`);
+  const bar = element("i", { "aria-hidden": "true" });
+  bar.style.width = `${100 * score}%`;
+  bar.style.setProperty("--other", `${Math.round(1000 * (log_mel / score)) / 10}%`);
   return element(
     "tr",
-    {},
-    element("th", { scope: "row" }, found.task),
-    element("td", {}, element("button", { type: "button", disabled: !kept, "aria-label": kept ? `Show layer ${found.layer}, the best for ${found.task}` : null, onclick: () => showLayer(found.layer) }, `layer ${found.layer}`)),
-    figure(found.value),
-    figure(found.untrained),
-    figure(found["log-mel"]),
-    element("td", {}, bars),
-    element("td", {}, element("small", {}, `${found.measure}; ${found.unit === "frame" ? "a frame" : `a track, ${found.pooling}`}`)),
+    { "data-layer": layer },
+    element("th", { scope: "row" }, task),
+    element("td", {}, button),
+    element("td", {}, element("span", { class: "figure" }, percent(score)), element("span", { class: "bar-of" }, bar)),
+    element("td", {}, percent(log_mel)),
+    element("td", {}, tokens),
+    element("td", {}, element("small", {}, measure)),
   );
 }
 
@@ -46,5 +42,7 @@ function showLayer(layer) {
 }
 
 function markInGuide(layer) {
-  for (const bar of document.querySelectorAll(".bars i")) bar.classList.toggle("shown", Number(bar.dataset.layer) === layer);
+  for (const row of document.querySelectorAll("#guide tr[data-layer]")) {
+    row.classList.toggle("shown", Number(row.dataset.layer) === layer);
+  }
 }
