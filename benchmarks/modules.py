@@ -110,7 +110,7 @@ class Module:
 
 def starts_note(note: int, effect: str, by_letter: bool) -> bool:
     """Whether a cell starts a note: not one that is glided to, nor the end of one."""
-    glides = "GL" if by_letter else "35"
+    glides = ("G", "L") if by_letter else ("3", "5")
     return 0 < note < NOTE_OFF and effect not in glides
 
 
@@ -128,7 +128,8 @@ def render(content: bytes, by_letter: bool) -> tuple[np.ndarray, np.ndarray] | N
     try:
         blocks: list[np.ndarray] = []
         onsets, last, at = [], None, 0
-        while at < SECONDS[1] * RATE:
+        end = min(SECONDS[1], module.seconds) * RATE  # where the row is the first again
+        while at < end - STEP:
             block = module.read(STEP)
             if not len(block):
                 break
