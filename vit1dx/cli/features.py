@@ -52,14 +52,15 @@ def info(
 def verify(path: Features, as_json: AsJson = False) -> None:
     """Read features back and check them: structure, values, attention rows, checksums.
 
-    Exit code 1 if something is wrong; every track that is not sound is named.
+    Exit code 1 if something is wrong, or a part is missing or unfinished; every track that is not
+    sound is named.
     """
     from ..store.verify import verify as verify_features
     from .printing import print_json, print_report
 
     report = verify_features(path)
     print_json(report.to_dict()) if as_json else print_report(report)
-    raise typer.Exit(exits.SOME_FAILED if report.problems else 0)
+    raise typer.Exit(0 if report.is_good else exits.SOME_FAILED)
 
 
 def repair(path: Features, as_json: AsJson = False) -> None:

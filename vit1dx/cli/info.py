@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
     with open_features(path) as features:
         return "features", {
             **({"shards": len(feature_files(path))} if path.is_dir() else {}),
+            **({"parts": asdict(features.parts)} if features.parts else {}),
             **{key: value for key, value in features.attributes.items() if key != "config"},
             "model_trained": TRAINED.get(features.attributes.get("model_trained", -1)),
             **_contents(features),

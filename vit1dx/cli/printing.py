@@ -85,7 +85,9 @@ def print_report(report: Report, repaired: bool = False) -> None:
         _print(f"{track_id or report.path}: {problem}")
     kept = "kept" if repaired else "sound"
     line = f"{report.path}: {len(report.sound)} of {count(report.tracks, 'track')} {kept}"
-    if not report.finished:
+    if report.parts:
+        line += f"; {report.parts}"
+    elif not report.finished:
         line += "; the run that wrote it did not come to its end"
     _print(line)
 

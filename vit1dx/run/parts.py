@@ -118,7 +118,8 @@ class Shares:
             weights[slot_of(source.id)] += weight_of(source)
         table = np.arange(SLOTS, dtype="<u2") % count  # of slots that are empty as yet
         loads = [(0, part) for part in range(count)]
-        for slot in sorted(filter(weights.__getitem__, range(SLOTS)), key=lambda s: (-weights[s], s)):
+        used = [slot for slot in range(SLOTS) if weights[slot]]
+        for slot in sorted(used, key=lambda slot: (-weights[slot], slot)):
             load, part = loads[0]
             table[slot] = part
             heapq.heapreplace(loads, (load + weights[slot], part))
@@ -215,4 +216,3 @@ def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Sour
             f"K/{shares.count} (in a job array, $SLURM_ARRAY_TASK_ID/{shares.count}), or another -o"
         )
     return [source for source in sources if shares.of(source.id) == part.number], shares.digest
-

@@ -164,7 +164,7 @@ def require_part_folder(path: Path, part: Part) -> Path:
         make_folder(path)
     _require_ours(path)
     others = [other for other in part_folders(path) if other.count != part.count]
-    if others or feature_files(path) and not part_folders(path):
+    if others or (feature_files(path) and not part_folders(path)):
         held = f"parts of {others[0].count}" if others else "shards of a run without --part"
         raise UsageError(
             f"{path} holds {held}, and --part {part} was asked for; give another -o, and let "

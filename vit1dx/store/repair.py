@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -15,7 +16,7 @@ from .commit import journal_path, recover
 from .existing import require_no_shard
 from .index import Row
 from .lock import OutputLock
-from .place import beside
+from .place import beside, part_folders
 from .reader import FeatureFile
 from .track import HELD_BYTES, Totals
 from .verify import Report, check_all, combined
@@ -35,7 +36,9 @@ def repair(path: str | os.PathLike[str]) -> Report:
     """
     path = Path(path)
     require_no_shard(path)
-    with OutputLock(path):
+    with ExitStack() as locks:
+        for folder in part_folders(path).values() or [path]:
+            locks.enter_context(OutputLock(folder))
         reports = check_all(path)
         try:
             for report in reports:
