@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
+from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
 from ..store.shards import open_features
@@ -193,22 +193,12 @@ def require_same(output: Path, features: Features, settings: Mapping[str, Any]) 
         ``model_sha256``, ``precision`` and ``config`` (nested), as the root of a file has them.
     """
     found = {**{key: features.attributes.get(key) for key in settings}, "config": features.config}
-    theirs, ours = (dict(_flat("", json.loads(json.dumps(v)))) for v in (found, settings))
-    differences = [
-        f"{key} {theirs.get(key)} there, {ours.get(key)} asked for"
-        for key in sorted({*theirs, *ours})
-        if theirs.get(key) != ours.get(key)
+    said = [
+        f"{key} {theirs} there, {ours} asked for"
+        for key, theirs, ours in differences(found, settings)
     ]
-    if differences:
+    if said:
         raise UsageError(
-            f"{output} was made differently: {'; '.join(differences)}; give another -o, or the "
+            f"{output} was made differently: {'; '.join(said)}; give another -o, or the "
             "options that it was made with"
         )
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

@@ -148,6 +148,13 @@ class Catalogue:
         found = self._load().execute(query, (track_id,)).fetchone()
         return self._paths[found[0]] if found else None
 
+    def row(self, track_id: str) -> Row | None:
+        """The row of one track; None if there is none."""
+        names = ", ".join(INDEX)
+        query = f"SELECT {names} FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
+        found = self._load().execute(query, (track_id,)).fetchone()
+        return dict(zip(INDEX, found, strict=True)) if found else None
+
     def __len__(self) -> int:
         """How many tracks there are."""
         query = "SELECT COUNT(DISTINCT id) FROM every_tracks"

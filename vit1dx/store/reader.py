@@ -173,6 +173,10 @@ class Features(Mapping[str, StoredTrack]):
         """What ``/index`` knows of each track, without visiting it."""
 
     @abstractmethod
+    def row(self, track_id: str) -> Row | None:
+        """What ``/index`` knows of one track; None if there is none."""
+
+    @abstractmethod
     def failed(self) -> dict[str, Row]:
         """What ``/failures`` knows of each file."""
 
@@ -222,6 +226,7 @@ class FeatureFile(Features):
     def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
         self.path, self._place = Path(path), os.path.abspath(path)
         self._committed = CommittedFile(self.path, damaged)
+        self._rows: dict[str, Row] | None = None
         try:
             self._committed.read(self._read_root)
         except BaseException:
@@ -260,6 +265,12 @@ class FeatureFile(Features):
     def index(self) -> dict[str, Row]:
         """See `Features`."""
         return self._table("index", read_table)
+
+    def row(self, track_id: str) -> Row | None:
+        """See `Features`."""
+        if self._rows is None or self._committed.was_written:
+            self._rows = self.index()
+        return self._rows.get(track_id)
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""

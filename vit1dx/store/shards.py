@@ -105,6 +105,11 @@ class FolderWriter(Output):
         self._make_room(size)
         return self._current.begin(track_id, size)
 
+    def place_for(self, size: int) -> FeatureWriter:
+        """See `Output`."""
+        self._make_room(size)
+        return self._current
+
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """See `Output`."""
         for shard in self._open:
@@ -228,6 +233,11 @@ class FeatureFolder(Features):
         """See `Features`."""
         with self._looking() as catalogue:
             return catalogue.tracks()
+
+    def row(self, track_id: str) -> Row | None:
+        """See `Features`."""
+        with self._looking() as catalogue:
+            return catalogue.row(track_id)
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
