@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import h5py
 
@@ -14,75 +14,89 @@ from .writer import Output
 #: Bytes that a track takes besides its arrays, at about the most.
 GROUP_BYTES = 4096
 
+_LIST = "DIMENSION_LIST"
 
-def copy_track(source: FeatureFile, track_id: str, output: Output) -> None:
-    """Copy a track into an output, in the place of one of that id.
 
-    Raises
-    ------
-    AudioError
-        If there is no place for it.
-    StoreError
-        If it cannot be read (`TrackError`: it is not there), or not be written (`WriteError`).
+class TrackCopier:
+    """Copies tracks of a feature file into an output.
+
+    Parameters
+    ----------
+    source : FeatureFile
+    output : Output
     """
-    output.require_place(track_id)
-    size = GROUP_BYTES + source.visit(track_id, _stored_bytes)
-    home = output.place_for(size)
 
-    def copied(group: h5py.Group) -> h5py.Group:
-        holder = home.new_group()
-        try:
-            h5py.h5o.copy(group.id, b".", holder.id, b"track")
-            _name_axes(group, holder["track"])
-        except (RuntimeError, OSError, KeyError, ValueError) as error:
-            home.require_written()
-            raise StoreError(
-                f"track {track_id} of {source.path} cannot be copied: {reason_of(error)}"
-            ) from None
-        return holder["track"]
+    def __init__(self, source: FeatureFile, output: Output) -> None:
+        self._source, self._output = source, output
+        #: The axes of each array that has any: those of the first track are those of all.
+        self._axes: dict[str, tuple[str, ...]] = {}
 
-    group = source.visit(track_id, copied)
-    with home.writing():
-        home.link(track_id, group, plain(group.attrs))
-    output.commit_if_due()
+    def copy(self, track_id: str) -> None:
+        """Copy a track, in the place of one of that id.
+
+        Raises
+        ------
+        AudioError
+            If there is no place for it.
+        StoreError
+            If it cannot be read (`TrackError`: it is not there), or not be written (`WriteError`).
+        """
+        self._output.require_place(track_id)
+        home = self._output.place_for(self._size(track_id))
+
+        def copied(group: h5py.Group) -> h5py.Group:
+            holder = home.new_group()
+            try:
+                h5py.h5o.copy(group.id, b".", holder.id, b"track")
+                track = holder["track"]
+                self._name_axes(group, track)
+            except (RuntimeError, OSError, KeyError, ValueError) as error:
+                home.require_written()
+                raise StoreError(
+                    f"track {track_id} of {self._source.path} cannot be copied: {reason_of(error)}"
+                ) from None
+            return track
+
+        track = self._source.visit(track_id, copied)
+        with home.writing():
+            home.link(track_id, track, plain(track.attrs))
+        self._output.commit_if_due()
+
+    def _size(self, track_id: str) -> int:
+        """Bytes that a track takes; where the output has no limit, it does not matter."""
+        if self._output.limit == float("inf"):
+            return 0
+        return GROUP_BYTES + self._source.visit(track_id, _stored_bytes)
+
+    def _name_axes(self, source: h5py.Group, track: h5py.Group) -> None:
+        """Name the axes of a copy as those of its source are: H5Ocopy leaves that empty."""
+        scales = {name: track.file[name] for name in SHARED_SCALES}
+        arrays = dict(track.items())
+        for name, data in arrays.items():
+            if _LIST in data.attrs:
+                if name not in self._axes:
+                    self._axes[name] = _axes(source[name], source)
+                attach(data, [{**arrays, **scales}[axis] for axis in self._axes[name]])
+            if "REFERENCE_LIST" in data.attrs:
+                del data.attrs["REFERENCE_LIST"]
 
 
 def _stored_bytes(group: h5py.Group) -> int:
-    return sum(data.id.get_storage_size() for data in _arrays(group))
+    return sum(data.id.get_storage_size() for data in group.values())
 
 
-def _arrays(group: h5py.Group) -> Iterator[h5py.Dataset]:
-    return (item for item in group.values() if isinstance(item, h5py.Dataset))
-
-
-def _name_axes(source: h5py.Group, copy: h5py.Group) -> None:
-    """Name the axes of a copy as those of its source are: H5Ocopy leaves that empty."""
-    names = {_address(data): _name(data) for data in _arrays(source)}
-    shared = {_address(source.file[name]): name for name in SHARED_SCALES}
-    for data in _arrays(source):
-        name = _name(data)
-        if "DIMENSION_LIST" in data.attrs:
-            axes = _axes(data, {**names, **shared})
-            attach(copy[name], [_scale(copy, axis) for axis in axes])
-        if "REFERENCE_LIST" in data.attrs:
-            del copy[name].attrs["REFERENCE_LIST"]
-
-
-def _axes(data: h5py.Dataset, names: Mapping[int, str]) -> Sequence[str]:
-    """What the axes of an array are called, by the names of scales by address."""
+def _axes(data: h5py.Dataset, group: h5py.Group) -> tuple[str, ...]:
+    """What the axes of an array are called."""
+    names = _addresses(group) | _addresses({name: group.file[name] for name in SHARED_SCALES})
     try:
-        return [names[_address(data.file[refs[0]])] for refs in data.attrs["DIMENSION_LIST"]]
+        return tuple(names[_address(data.file[refs[0]])] for refs in data.attrs[_LIST])
     except (ValueError, KeyError, IndexError):  # another program copied it, and left that empty
         usual = {**AXES, "attention": ATTENTION_AXES["class" if data.ndim == 4 else "full"]}
-        return usual[_name(data)]
+        return usual[data.name.rpartition("/")[2]]
 
 
-def _scale(group: h5py.Group, axis: str) -> h5py.Dataset:
-    return group.file[axis] if axis in SHARED_SCALES else group[axis]
-
-
-def _name(data: h5py.Dataset) -> str:
-    return str(data.name).rpartition("/")[2]
+def _addresses(scales: Mapping[str, h5py.Dataset]) -> dict[int, str]:
+    return {_address(scale): name for name, scale in scales.items()}
 
 
 def _address(data: h5py.Dataset) -> int:

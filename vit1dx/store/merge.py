@@ -16,7 +16,7 @@ from ..errors import AudioError, NoFilesError, StoreError, UsageError, WriteErro
 from ..model.request import require_choice
 from .choice import Choice, Duplicates, Failure, Unit
 from .commit import recover
-from .copying import copy_track
+from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
 from .format import differences
 from .index import Row
@@ -239,17 +239,18 @@ class _Job:
         with self._writer() as writer:
             for unit, ids in choice.tracks():
                 with FeatureFile(unit.path) as features:
+                    copier = TrackCopier(features, writer)
                     for track_id in ids:
                         self._check()
-                        self._copy(features, track_id, writer)
+                        self._copy(copier, track_id)
             for row in failures:
                 writer.fail(*row)
             self.merged.failures = len(failures)
             writer.finished = not (self.merged.unfinished or self.merged.unread)
 
-    def _copy(self, features: FeatureFile, track_id: str, writer: Output) -> None:
+    def _copy(self, copier: TrackCopier, track_id: str) -> None:
         try:
-            copy_track(features, track_id, writer)
+            copier.copy(track_id)
         except WriteError:
             raise
         except (StoreError, AudioError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import StoreError
 from .commit import journal_path, recover
-from .copying import copy_track
+from .copying import TrackCopier
 from .existing import require_no_shard
 from .index import Row
 from .lock import OutputLock
@@ -72,8 +72,9 @@ def _rewrite(
             create(new, features.committed.current().attrs)
             with FeatureWriter(new) as writer:
                 writer.finished = finished
+                copier = TrackCopier(features, writer)
                 for track_id in tracks:
-                    copy_track(features, track_id, writer)
+                    copier.copy(track_id)
                 for track_id, row in failures.items():
                     writer.failures.put(track_id, **row)
         journal_path(path).unlink(missing_ok=True)
