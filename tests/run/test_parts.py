@@ -1,4 +1,4 @@
-"""A collection shared out to machines: evenly, and each file to one part wherever it is asked for."""
+"""A collection shared out to machines: evenly, and a file to one part wherever it is asked for."""
 
 from __future__ import annotations
 
