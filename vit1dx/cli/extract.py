@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..model.request import LAYERS, Attention, BackendName, Device, DType, Precision
+from ..model.request import (
+    LAYERS,
+    USUAL_ATTENTION,
+    Attention,
+    BackendName,
+    Device,
+    DType,
+    Precision,
+)
 from . import exits
 from .options import AsJson, FilesFrom
 
@@ -20,7 +28,7 @@ EXAMPLES = """Examples:
 
 vit1dx extract ./audio --layers 4,8 -o feats.h5
 
-vit1dx extract ./audio --attention class --dtype float16 -o feats/ --shard-size 4GiB"""
+vit1dx extract ./audio --attention full --dtype float16 -o feats/ --shard-size 4GiB"""
 
 
 def extract(
@@ -69,12 +77,13 @@ def extract(
         str, typer.Option(help=f"{LAYERS}; 0: the embedding.", rich_help_panel=_COMPUTE)
     ] = "all",
     attention: Annotated[
-        Attention,
+        Attention | None,
         typer.Option(
-            help="Attention maps of those layers: the class token's rows, or all rows.",
+            help="Attention maps of those layers: none, the class token's rows, or all rows.",
+            show_default=USUAL_ATTENTION,
             rich_help_panel=_COMPUTE,
         ),
-    ] = "none",
+    ] = None,
     overlap: Annotated[
         float,
         typer.Option(

@@ -26,7 +26,7 @@ def extract(
     output: StrPath,
     *,
     layers: str | int | Iterable[str | int] = "all",
-    attention: Attention = "none",
+    attention: Attention | None = None,
     overlap: float = 0.0,
     dtype: DType = "float32",
     weights: StrPath | None = None,
@@ -63,8 +63,9 @@ def extract(
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
-    attention : {"none", "class", "full"}
-        Attention maps of those layers: none, the class token's rows, or all rows.
+    attention : {"none", "class", "full"}, optional
+        Attention maps of those layers from 1 on: none, the class token's rows, or all rows. By
+        default the rows; none of layer 0 alone, and of a model exported without maps.
     overlap : float
         Context on either side of each window, s, computed and dropped.
     dtype : {"float32", "float16"}

@@ -20,6 +20,15 @@ from .worker import file_sha256
 #: Most tracks of other files whose files are looked for, on the disk.
 LOOKED_FOR = 1000
 
+#: Options of the command, by the setting that each makes.
+OPTIONS = {
+    "config.request.attention": "--attention",
+    "config.request.dtype": "--dtype",
+    "config.request.layers": "--layers",
+    "config.window.overlap": "--overlap",
+    "precision": "--precision",
+}
+
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
@@ -193,12 +202,26 @@ def require_same(output: Path, features: Features, settings: Mapping[str, Any]) 
         ``model_sha256``, ``precision`` and ``config`` (nested), as the root of a file has them.
     """
     found = {**{key: features.attributes.get(key) for key in settings}, "config": features.config}
-    said = [
-        f"{key} {theirs} there, {ours} asked for"
-        for key, theirs, ours in differences(found, settings)
-    ]
-    if said:
-        raise UsageError(
-            f"{output} was made differently: {'; '.join(said)}; give another -o, or the "
-            "options that it was made with"
-        )
+    differing = differences(found, settings)
+    if not differing:
+        return
+    words = [f"{key} {theirs} there, {ours} asked for" for key, theirs, ours in differing]
+    mel = settings["config"]["mel"]
+    rate = mel["sample_rate"] / mel["hop_length"]
+    options = [_option(key, theirs, rate) for key, theirs, _ in differing]
+    to_type = f"add {' '.join(options)}" if all(options) else "give the options it was made with"
+    raise UsageError(
+        f"{output} was made differently: {'; '.join(words)}; to continue it, {to_type}; or give "
+        "another -o"
+    )
+
+
+def _option(key: str, value: Any, frame_rate: float) -> str:
+    """The option of the command that makes a setting; empty if no single one does."""
+    if value is None or key not in OPTIONS:
+        return ""
+    if key == "config.window.overlap":
+        value = f"{value / frame_rate:g}"
+    if key == "config.request.layers":
+        value = ",".join(map(str, value))
+    return f"{OPTIONS[key]} {value}"

@@ -29,11 +29,22 @@ AXES = {
     "window_start": ("window",),
 }
 ATTENTION_AXES = {
-    "class": ("layer", "window", "head", "key"),
-    "full": ("layer", "window", "head", "query", "key"),
+    "class": ("window", "head", "key"),
+    "full": ("window", "head", "query", "key"),
 }
+#: First axes of arrays of all layers, and of attention where 0, which has none, is among them.
+LAYER_AXES = ("layer", "attention_layer")
 SHARED_SCALES = ("feature", "head")
 GROWING = ("window", "time")
+
+
+def array_axes(layers: Sequence[int], attention: str) -> dict[str, tuple[str, ...]]:
+    """Axes of all arrays of a track that keeps these layers and this of attention."""
+    if attention == "none":
+        return AXES
+    first = LAYER_AXES[0 in layers]
+    return {**AXES, "attention": (first, *ATTENTION_AXES[attention])}
+
 
 _REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
 
