@@ -18,7 +18,7 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import StoreError, UsageError
-from vit1dx.run.parts import Shares, keep_shares, parse_part, share_of, shares_in, slot_of
+from vit1dx.run.parts import Shares, keep_shares, parse_part, shares_for, shares_in, slot_of
 from vit1dx.run.sources import Source
 from vit1dx.store.merge import merge
 from vit1dx.store.place import SHARES_NAME, Part, feature_files
@@ -82,19 +82,13 @@ SLOTS_OF_OLD = [64575, 52089, 8490]
 
 def test_what_is_added_later_moves_nothing(tmp_path: Path) -> None:
     sources, _ = _library(4000)
-    before = {}
+    before = shares_for(tmp_path, Part(3, 1), sources[:3000])
     for number in (1, 2, 3):
-        files, digest = share_of(sources[:3000], tmp_path, Part(3, number))
-        before |= {source.id: number for source in files}
-    assert len(before) == 3000
-    for number in (1, 2, 3):
-        files, after = share_of(sources, tmp_path, Part(3, number))
-        assert after == digest
-        assert {s.id for s in files if s.id in before} == {
-            key for key, part in before.items() if part == number
-        }
+        after = shares_for(tmp_path, Part(3, number), sources)
+        assert after.digest == before.digest
+    assert Shares.balanced(3, sources).digest != before.digest
     with pytest.raises(UsageError, match="is in 3 parts, and --part 1/4 was asked for"):
-        share_of(sources, tmp_path, Part(4, 1))
+        shares_for(tmp_path, Part(4, 1), sources)
 
 
 def test_of_two_runs_that_share_out_at_once_the_first_counts(tmp_path: Path) -> None:

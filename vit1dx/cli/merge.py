@@ -66,9 +66,9 @@ def merge(
     precision and options. The same command again continues where it stopped. Exit code 1 if a
     track that was selected is missing, or something is not sound.
     """
+    from ..run.lists import list_files
     from ..run.progress import stderr_console, waiting
     from ..run.signals import Stopped, StopSignals
-    from ..run.sources import list_files
     from ..store.merge import merge as run
     from .printing import print_json, print_merged
 

@@ -199,13 +199,18 @@ def keep_shares(folder: Path, shares: Shares) -> Shares:
     return shares_in(folder) or shares
 
 
-def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Source], str]:
-    """The files of a part, and the digest of the shares, which are kept in the output.
+def shares_for(folder: Path, part: Part, sources: Iterable[Source]) -> Shares:
+    """How an output's files are shared out: as they were before, or now, and then kept.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        All files of the collection; looked at only where they were not shared out before.
 
     Raises
     ------
     UsageError
-        If the output is in another number of parts.
+        If the output is in another number of parts than is asked for.
     """
     shares = shares_in(folder)
     if shares is None:
@@ -215,4 +220,4 @@ def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Sour
             f"{folder} is in {shares.count} parts, and --part {part} was asked for; give --part "
             f"K/{shares.count} (in a job array, $SLURM_ARRAY_TASK_ID/{shares.count}), or another -o"
         )
-    return [source for source in sources if shares.of(source.id) == part.number], shares.digest
+    return shares

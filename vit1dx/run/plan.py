@@ -75,6 +75,7 @@ def plan(
     retry_failed: bool = False,
     checksum: bool = False,
     check: Callable[[], None] = lambda: None,
+    others: bool = True,
 ) -> Plan:
     """Compare sources with what an output holds.
 
@@ -91,6 +92,8 @@ def plan(
         Compare contents, where the output knows them, instead of sizes and times.
     check : callable
         Called between files, and many times a second while one is hashed.
+    others : bool
+        Look for tracks in the output whose files are not among the sources.
 
     Raises
     ------
@@ -102,7 +105,10 @@ def plan(
     with open_features(output) as features:
         require_same(output, features, settings)
         result = Plan([], finished=bool(features.attributes["finished"]))
-        _Comparison(features, result, retry_failed, checksum, check).run(sources)
+        comparison = _Comparison(features, result, retry_failed, checksum, check)
+        comparison.run(sources)
+        if others:
+            comparison.look_for_others(sources)
     return result
 
 
@@ -118,7 +124,7 @@ class _Comparison:
         check: Callable[[], None],
     ) -> None:
         self._features, self._plan = features, plan
-        self._index, self._failures = features.index(), features.failed()
+        self._failures = features.failed()
         self._retry_failed, self._checksum, self._check = retry_failed, checksum, check
 
     def run(self, sources: Sequence[Source]) -> None:
@@ -131,14 +137,17 @@ class _Comparison:
             except (AudioError, OSError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 self._plan.unreadable.append((source.id, reason))
-        others = sorted(set(self._index).difference(source.id for source in sources))
+
+    def look_for_others(self, sources: Sequence[Source]) -> None:
+        """Find the tracks whose files are not among the sources, and which of those are gone."""
+        others = sorted(set(self._features).difference(source.id for source in sources))
         gone = _gone(self._features, others[:LOOKED_FOR])
         self._plan.gone = sorted(self._plan.gone + gone)
         self._plan.others = len(others) - len(gone)
 
     def _compare(self, source: Source) -> None:
         """Sort a source in; raise if it has a track, and cannot be compared with it."""
-        row = self._index.get(source.id)
+        row = self._features.row(source.id)
         if row is not None:
             if self._is_same(source, row):
                 self._plan.already += 1
