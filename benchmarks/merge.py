@@ -102,7 +102,7 @@ def _shards(folder: Path, count: int) -> None:
 
 
 def _header(layers: str) -> Header:
-    extractor = Extractor(layers)
+    extractor = Extractor(layers, attention="none")
     of = extractor.weights, extractor.config, extractor.request
     return Header(*of, backend=BackendInfo("onnx", "synthetic", "cpu"))
 

@@ -74,7 +74,7 @@ class Catalogue:
         stamps = {key: stamp for key, *stamp in self._file.execute("SELECT * FROM main.shards")}
         self._finished = {key: bool(stamp.pop()) for key, stamp in stamps.items()}
         self._loose = {
-            key: path for key, path in self._paths.items() if stamps.get(key) != _stamp(path)
+            key: path for key, path in self._paths.items() if stamps.get(key, []) != _stamp(path)
         }
         all_count = not (set(stamps) - set(self._paths) or set(stamps) & set(self._loose))
         for table in _TABLES:

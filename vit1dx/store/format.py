@@ -66,10 +66,16 @@ def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
     By hand, because `dims[i].attach_scale` also lists `data` in the scale: for a scale that all
     tracks share the list makes each track dearer than the one before. Readers do not need it.
     """
-    references = np.empty(len(scales), dtype=object)
+    listed = references([scale.ref for scale in scales])
+    data.attrs.create("DIMENSION_LIST", listed, dtype=_REFERENCES)
+
+
+def references(scales: Sequence[h5py.Reference]) -> Array:
+    """A scale an axis, as ``DIMENSION_LIST`` has them."""
+    values = np.empty(len(scales), dtype=_REFERENCES)
     for axis, scale in enumerate(scales):
-        references[axis] = np.array([scale.ref], dtype=h5py.ref_dtype)
-    data.attrs.create("DIMENSION_LIST", references, dtype=_REFERENCES)
+        values[axis] = np.array([scale], dtype=h5py.ref_dtype)
+    return values
 
 
 def storable(text: str) -> str:
