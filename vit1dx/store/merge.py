@@ -138,9 +138,8 @@ def merge(
     limit = shard_limit(os.fspath(output), shard_size)
     job = _Job(Path(output), limit, overwrite, check)
     job.require_output()
-    job.read_inputs([Path(path) for path in inputs])
     with Choice(duplicates, select) as choice:
-        job.choose(choice)
+        job.read_inputs([Path(path) for path in inputs], choice)
         with OutputLock(job.output):
             job.run(choice)
             job.merged.report = verify(job.output)
@@ -170,7 +169,7 @@ class _Job:
     ) -> None:
         self.output, self._limit, self._overwrite = output, limit, overwrite
         self._check = check
-        self._units: list[Unit] = []
+        self._paths: list[Path] = []
         self._roots: list[dict[str, Any]] = []
         self.merged = Merged(output)
 
@@ -184,30 +183,41 @@ class _Job:
         for file in feature_files(self.output) if self._overwrite else ():
             require_replaceable(file)
 
-    def read_inputs(self, inputs: Sequence[Path]) -> None:
-        """Find the feature files of all inputs, and require that they go together."""
-        taken: set[str] = set()
-        theirs = {os.path.realpath(file) for file in feature_files(self.output)}
+    def read_inputs(self, inputs: Sequence[Path], choice: Choice) -> None:
+        """Find the feature files of all inputs, require that they go together, and choose."""
+        taken = {os.path.realpath(file): self.output for file in feature_files(self.output)}
         for number, path in enumerate(inputs):
-            with _opened(path) as features:
-                if not features.attributes.get("finished"):
-                    unfinished = "the run that wrote it did not come to its end"
-                    self.merged.unfinished[str(path)] = str(features.parts or unfinished)
-            for file in feature_files(path):
+            if path.is_dir():
+                with FeatureFolder(path) as features:
+                    self._note_state(path, features)
+            for file in feature_files(path) or [path]:
+                self._check()
                 real = os.path.realpath(file)
-                if real in theirs:
+                if taken.get(real) == self.output:
                     raise UsageError(f"{file} is an input and the output; give another -o")
                 if real not in taken:
-                    taken.add(real)
-                    self._units.append(self._unit(file, number))
-        self.merged.inputs = len(self._units)
+                    taken[real] = path
+                    self._read(file, path, number, choice)
+        self.merged.inputs = len(self._paths)
+        self.merged.duplicates, self.merged.missing = choice.duplicates, choice.missing()
+        if not len(choice):
+            raise NoFilesError("nothing to merge: no input holds any of the tracks")
 
-    def _unit(self, path: Path, number: int) -> Unit:
-        with FeatureFile(path) as features:
+    def _read(self, file: Path, path: Path, number: int, choice: Choice) -> None:
+        with FeatureFile(file) as features:
             self._require_same(features, "merge only what was made alike")
+            if file == path:
+                self._note_state(path, features)
             root = dict(features.committed.current().attrs)
             self._roots.append({key: root[key] for key in root if key not in _OWN})
-            return Unit(path, number, str(root.get("created", "")))
+            self._paths.append(file)
+            unit = Unit(file, number, str(root.get("created", "")))
+            choice.add(unit, features.index(), features.failed())
+
+    def _note_state(self, path: Path, features: Features) -> None:
+        if not features.attributes.get("finished"):
+            unfinished = "the run that wrote it did not come to its end"
+            self.merged.unfinished[str(path)] = str(features.parts or unfinished)
 
     def _require_same(self, features: FeatureFile, hint: str) -> None:
         """Raise `UsageError` unless a file was made as the first input."""
@@ -218,18 +228,8 @@ class _Job:
         if found:
             said = "; ".join(f"{key} {theirs}, not {ours}" for key, theirs, ours in found)
             raise UsageError(
-                f"{features.path} was made differently from {self._units[0].path}: {said}; {hint}"
+                f"{features.path} was made differently from {self._paths[0]}: {said}; {hint}"
             )
-
-    def choose(self, choice: Choice) -> None:
-        """Decide which tracks to take, and drop what the output has by now."""
-        for unit in self._units:
-            self._check()
-            with FeatureFile(unit.path) as features:
-                choice.add(unit, features.index(), features.failed())
-        self.merged.duplicates, self.merged.missing = choice.duplicates, choice.missing()
-        if not len(choice):
-            raise NoFilesError("nothing to merge: no input holds any of the tracks")
 
     def run(self, choice: Choice) -> None:
         """Copy what was chosen; the output is locked."""
