@@ -18,6 +18,7 @@ from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
+from .matrix import no_track
 from .place import feature_files, part_folders, shard_number, shard_path
 from .reader import FeatureFile, Features, Parts
 from .track import TrackWriter
@@ -48,7 +49,7 @@ class Shard(FeatureWriter):
     def has_room(self, size: int, limit: float) -> bool:
         """Whether so many bytes fit, too; a shard with nothing in it takes any track."""
         promised = sum(max(0, due - track.written) for track, due in self._growing.values())
-        used = self.size + promised + TABLES_BYTES
+        used = self.size + promised + TABLES_BYTES + self.means.chunk_bytes
         is_new = self.size < TABLES_BYTES and not (self.index or self.failures or self._growing)
         return is_new or used + size <= limit
 
@@ -276,12 +277,13 @@ class FeatureFolder(Features):
     def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
         with self._guard:
-            shard = self.shard_of(track_id)
-            if shard is None:
-                raise TrackError(
-                    f"no track {track_id!r} in {self.path}; iterating gives those it has"
-                )
-            return self._shard(shard).visit(track_id, take)
+            return self._shard(self._home(track_id)).visit(track_id, take)
+
+    def _home(self, track_id: str) -> Path:
+        home = self.shard_of(track_id)
+        if home is None:
+            raise TrackError(no_track(track_id, self))
+        return home
 
     def shard_of(self, track_id: str) -> Path | None:
         """The shard that a track is in; None if there is no such track."""
@@ -294,14 +296,18 @@ class FeatureFolder(Features):
 
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
         """See `Features`."""
-        homes: dict[Path, list[str]] = {}
-        for track_id in track_ids:
-            if shard := self.shard_of(track_id):
-                homes.setdefault(shard, []).append(track_id)
         found: dict[str, str] = {}
-        for path, ids in homes.items():
-            found.update(self._shard(path).files(ids))
+        for shard, ids in self.homes(track_ids):
+            found.update(shard.files(ids))
         return found
+
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
+        """See `Features`."""
+        found: dict[Path, list[str]] = {}
+        for track_id in track_ids:
+            found.setdefault(self._home(track_id), []).append(track_id)
+        for path, ids in sorted(found.items()):
+            yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
         with self._looking() as catalogue:
