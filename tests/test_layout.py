@@ -37,6 +37,7 @@ ONLY_IN = {
     "safetensors": ("model.vit",),
     "onnxruntime": ("model.onnx", "model.backend"),
     "matplotlib": ("show.",),
+    "umap": ("show.report.",),
     "sklearn": ("probe.",),
     "dask": ("run.cluster",),
     "librosa": (),
