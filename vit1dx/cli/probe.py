@@ -148,7 +148,7 @@ def probe(
             help="Frames that tasks over time are fitted on, at about the most.",
             rich_help_panel=_FEATURES,
         ),
-    ] = 50_000,
+    ] = 30_000,
     baselines: Annotated[
         Baselines,
         typer.Option(

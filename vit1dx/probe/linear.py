@@ -25,10 +25,14 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 #: Rows that the penalty is chosen on, at most.
 TUNING_ROWS = 6_000
 MOST_ITERATIONS = 400
-#: Converged: no derivative of the loss is larger.
-GRADIENT = 1e-4
+#: Converged: no derivative of the loss is larger, or by as much as float32 rounds.
+GRADIENT = 1e-5
+ROUNDING = 5
 #: Directions of less variance, of the largest, are scaled by no more.
 LEAST_VARIANCE = 1e-6
+
+#: Bias of a class that no row to fit on has: it is never found.
+ABSENT = -1e3
 
 #: Loss of logits (n, outputs) against targets, and its derivative by them.
 _Loss: TypeAlias = Callable[[Array, Array], tuple[float, Array]]
@@ -133,11 +137,12 @@ def fit(features: Array, target: Array, kind: Kind, outputs: int, held_out: Arra
     whitening = Whitening.of(features)
     rows = whitening(features)
     regress = partial(_regression, kind=kind, outputs=outputs)
-    penalty = _best_penalty(rows, target, held_out, kind, regress)
+    penalty, weights = _best_penalty(rows, target, held_out, kind, regress)
     kept = ~held_out
+    inner = regress(rows[kept], target[kept], penalty=penalty, start=weights)
     return Pair(
-        Probe(whitening, *regress(rows[kept], target[kept], penalty=penalty)),
-        Probe(whitening, *regress(rows, target, penalty=penalty)),
+        Probe(whitening, *inner),
+        Probe(whitening, *regress(rows, target, penalty=penalty, start=inner[0])),
     )
 
 
@@ -146,24 +151,44 @@ _Fitted: TypeAlias = tuple[Array, float, int, bool]
 
 def _best_penalty(
     rows: Array, target: Array, held_out: Array, kind: Kind, regress: Callable[..., _Fitted]
-) -> float:
+) -> tuple[float, Array]:
+    """The penalty that does best on some rows held out, and the weights that it gave."""
     step = max(1, len(rows) // TUNING_ROWS)
     fitted, other = np.flatnonzero(~held_out)[::step], np.flatnonzero(held_out)[::step]
+    if kind == "classes":  # of what was never met no penalty makes better or worse
+        met = np.isin(target[other], target[fitted])
+        other = other[met] if met.any() else other
     # What has few rows to fit wants a heavier penalty: the same in all, not in each row.
     scale = max(1.0, TUNING_ROWS / len(rows))
+    tried, weights = [], None
+    for penalty in (scale * each for each in sorted(PENALTIES, reverse=True)):
+        weights = regress(rows[fitted], target[fitted], penalty=penalty, start=weights)[0]
+        loss = _LOSSES[kind](rows[other] @ weights[:-1] + weights[-1], target[other])[0]
+        tried.append((loss, penalty, weights))
+    _, penalty, weights = min(tried, key=lambda each: each[0])
+    return penalty, weights
 
-    def loss(penalty: float) -> float:
-        weights = regress(rows[fitted], target[fitted], penalty=penalty)[0]
-        return _LOSSES[kind](rows[other] @ weights[:-1] + weights[-1], target[other])[0]
 
-    return min((scale * penalty for penalty in PENALTIES), key=loss)
-
-
-def _regression(rows: Array, target: Array, *, penalty: float, kind: Kind, outputs: int) -> _Fitted:
+def _regression(
+    rows: Array,
+    target: Array,
+    *,
+    penalty: float,
+    kind: Kind,
+    outputs: int,
+    start: Array | None = None,
+) -> _Fitted:
+    """Fit weights, from some that may be near."""
     if kind == "numbers":
         return _ridge(rows, target, penalty)
     shape = rows.shape[1] + 1, outputs
     loss = _LOSSES[kind]
+    weights = np.zeros(shape) if start is None else start.astype(np.float64)
+    weights[-1, weights[-1] <= ABSENT] = 0
+    # A bias is not penalised, and that of a class without rows would fall for ever.
+    absent = np.setdiff1d(np.arange(outputs), target) if kind == "classes" else np.arange(0)
+    weights[:, absent] = 0
+    weights[-1, absent] = ABSENT
 
     def objective(flat: Array) -> tuple[float, Array]:
         weights = flat.reshape(shape).astype(np.float32)
@@ -175,12 +200,12 @@ def _regression(rows: Array, target: Array, *, penalty: float, kind: Kind, outpu
 
     found = minimize(
         objective,
-        np.zeros(shape).ravel(),
+        weights.ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "gtol": GRADIENT / 10},
+        options={"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "gtol": GRADIENT},
     )
-    converged = bool(np.abs(found.jac).max() <= GRADIENT)
+    converged = bool(np.abs(found.jac).max() <= ROUNDING * GRADIENT)
     return found.x.reshape(shape).astype(np.float32), penalty, int(found.nit), converged
 
 

@@ -70,7 +70,7 @@ class ProbeOptions:
     folds: int = 5
     seeds: int = 1
     seed: int = 0
-    frames: int = 50_000
+    frames: int = 30_000
     memory: float = 2 * 2**30
     audio: Path | None = None
     baselines: Baselines = "auto"
