@@ -63,6 +63,8 @@ class Options:
         GiB that a worker may take beyond what it starts with; infinity is no limit.
     factory : str
         What makes the workers' extractor, as ``module:callable``.
+    shares : str
+        See `vit1dx.store.format.Header`.
     """
 
     output: Path
@@ -77,6 +79,7 @@ class Options:
     quiet: bool = False
     raise_signals: bool = False
     factory: str = "vit1dx.extractor:Extractor"
+    shares: str = ""
 
     def __post_init__(self) -> None:
         require_choice("dtype", self.dtype)
@@ -106,6 +109,7 @@ def extract_all(
         extractor.request,
         options.dtype,
         precision=extractor.precision,
+        shares=options.shares,
     )
     _require_output(options)
     _require_not_read(options.output, sources)
@@ -117,6 +121,9 @@ def extract_all(
             _take_over(done, summary)
             if done.todo:
                 _extract(done, extractor, header, options, pool, signals.check, summary)
+            elif not feature_files(options.output):
+                backend = pool.load(_spec(extractor, options, 1), signals.check)
+                _writer(replace(header, backend=backend), options).close()
             elif not done.finished:
                 _writer(header, options).close()
         except Stopped as stopped:
@@ -197,6 +204,7 @@ def _plan(
         "model_sha256": header.weights.sha256,
         "precision": header.computes_in,
         "config": config_dict(header.config, header.request, header.dtype),
+        **({"shares": header.shares} if header.shares else {}),
     }
     again = options.retry_failed, options.checksum
     done = plan(sources, options.output, settings, *again, check)
@@ -210,6 +218,16 @@ def _plan(
     return done
 
 
+def _spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
+    """What each worker loads."""
+    return {
+        "factory": options.factory,
+        "arguments": {**extractor.arguments(), "threads": threads},
+        "dtype": options.dtype,
+        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
+    }
+
+
 def _extract(
     done: Plan,
     extractor: Extractor,
@@ -221,13 +239,7 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    arguments = {**extractor.arguments(), "threads": max(1, cores // len(done.todo))}
-    spec: dict[str, Any] = {
-        "factory": options.factory,
-        "arguments": arguments,
-        "dtype": options.dtype,
-        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
-    }
+    spec = _spec(extractor, options, max(1, cores // len(done.todo)))
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
