@@ -27,7 +27,7 @@ TUNING_ROWS = 6_000
 MOST_ITERATIONS = 400
 #: Converged: no derivative of the loss is larger, or by as much as float32 rounds.
 GRADIENT = 1e-5
-ROUNDING = 5
+ROUNDING = 10
 #: Directions of less variance, of the largest, are scaled by no more.
 LEAST_VARIANCE = 1e-6
 
@@ -203,7 +203,12 @@ def _regression(
         weights.ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "gtol": GRADIENT},
+        options={
+            "maxiter": MOST_ITERATIONS,
+            "maxfun": 2 * MOST_ITERATIONS,
+            "gtol": GRADIENT,
+            "ftol": 1e-10,
+        },
     )
     converged = bool(np.abs(found.jac).max() <= ROUNDING * GRADIENT)
     return found.x.reshape(shape).astype(np.float32), penalty, int(found.nit), converged

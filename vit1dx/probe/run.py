@@ -152,7 +152,7 @@ def _measured(
     measure = partial(_measure, data=data, every=every, options=options, pulse=pulse)
     found: list[list[Found]] = []
     try:
-        with threadpool_limits(1 if workers > 1 else None):
+        with threadpool_limits(1):  # features side by side serve cores better than small products
             for feature, each in zip(
                 features, side_by_side(measure, features, workers), strict=True
             ):
