@@ -429,7 +429,9 @@ def _write_lines(lines: Iterable[str], path: Path | None) -> None:
     if path is None:
         sys.stdout.writelines(lines)
         return
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    from ..store.place import beside
+
+    unfinished = beside(path, ".new")
     try:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             file.writelines(lines)

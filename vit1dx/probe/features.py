@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -73,7 +73,8 @@ class TokenFeature:
     def vectors(self, ids: Sequence[str]) -> Array:
         """See `Feature`."""
         with open_features(self.path) as features:
-            parts = [_means(features, self.layer, part, ids) for part in self.tokens.split("+")]
+            kinds: list[Any] = self.tokens.split("+")
+            parts = [features.matrix(self.layer, kind, ids)[0] for kind in kinds]
         return np.concatenate(parts, axis=1)
 
     def frames(self, ids: Sequence[str]) -> Iterator[tuple[Array, Array]]:
@@ -83,17 +84,6 @@ class TokenFeature:
                 track = features[track_id]
                 tokens = track.read("sequence_tokens", layer=self.layer)
                 yield np.asarray(tokens, np.float32), np.asarray(track.read("time"))
-
-
-def _means(features: Features, layer: int, kind: str, ids: Sequence[str]) -> Array:
-    rows = []
-    for track_id in ids:
-        track = features[track_id]
-        if kind == "mean":
-            rows.append(track.read("mean_token", layer=layer))
-        else:
-            rows.append(track.read("class_token", layer=layer).mean(axis=0, dtype=np.float32))
-    return np.asarray(rows, np.float32)
 
 
 @dataclass(frozen=True)
@@ -119,10 +109,11 @@ class Constant:
 
 
 def kept(features: Features, track_id: str, tokens: Tokens) -> bool:
-    """Whether a track has tokens."""
-    names = {"class": ["class_token"], "mean": ["mean_token"], "sequence": ["sequence_tokens"]}
-    needed = [name for part in tokens.split("+") for name in names[part]]
-    return features.visit(track_id, lambda group: all(name in group for name in needed))
+    """Whether a track has tokens; a mean of all can be made of single ones."""
+    arrays = set(features.visit(track_id, list))
+    needed = {"class": {"class_token"}, "sequence": {"sequence_tokens"}}
+    needed["mean"] = {"mean_token"} if "mean_token" in arrays else {"sequence_tokens"}
+    return all(needed[part] <= arrays for part in tokens.split("+"))
 
 
 def require_kept(features: Features, track_id: str, tokens: Tokens) -> None:

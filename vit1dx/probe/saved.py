@@ -15,6 +15,7 @@ import numpy as np
 from .._types import Array
 from .._version import __version__
 from ..errors import UsageError
+from ..store.place import beside
 from ..store.reader import Features
 from . import splits
 from .data import Data, LocalLabels
@@ -174,7 +175,7 @@ def save(saved: SavedProbe, path: Path) -> None:
     UsageError
         If it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = beside(path, ".new")
     probe = saved.probe
     try:
         with unfinished.open("wb") as file:
