@@ -20,14 +20,14 @@ COMMON = ("--baselines", "majority", "--workers", "1")
 
 
 def _genres(folder: Path) -> None:
-    """18 tracks of three genres and nine artists."""
+    """36 tracks of three genres and 18 artists."""
     names = ("folk", "jazz", "rock")
     truth, lines = {}, ["path,genre,artist,tempo\n"]
-    for number in range(18):
+    for number in range(36):
         genre = number % 3
         track = f"{genre}/{number}.mp3"
         truth[track] = one_of(genre, 3)
-        lines.append(f"/data/{track},{names[genre]},artist {number % 9},{100 + genre}\n")
+        lines.append(f"/data/{track},{names[genre]},artist {number % 18},{100 + genre}\n")
     write_features(folder / "f.h5", truth)
     (folder / "genres.csv").write_text("".join(lines))
 
@@ -51,7 +51,7 @@ def test_classes_from_a_table_to_predictions(cli: RunCli, tmp_path: Path) -> Non
         assert scores[f"layer {DEAF}, {tokens}"] < 0.8
     assert scores["majority"] == pytest.approx(1 / 3)
     assert found["chosen"]["scores"]["accuracy"] == {"mean": 1.0, "deviation": 0.0}
-    assert found["about"]["groups"] == 9
+    assert found["about"]["groups"] == 18
     assert f"layer {KNOWING}" in result.stderr
 
     predicted = cli("predict", "f.h5", "genres.npz", "-o", "predicted.csv")

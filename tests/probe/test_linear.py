@@ -21,7 +21,7 @@ def _correlated(n: int, dim: int = 10, seed: int = 0) -> tuple[np.ndarray, np.nd
 
 
 def _last(n: int, share: float = 0.2) -> np.ndarray:
-    return np.arange(n) >= (1 - share) * n
+    return (np.arange(n) >= (1 - share) * n)[None]
 
 
 def test_whitened_features_are_uncorrelated() -> None:
@@ -90,4 +90,4 @@ def test_fewer_tracks_than_features_do_not_break_it() -> None:
 
 def test_there_must_be_rows_on_both_sides() -> None:
     with pytest.raises(UsageError, match="10 examples to fit on and 0 to choose on"):
-        fit(np.zeros((10, 2)), np.zeros(10, int), "classes", 2, np.zeros(10, bool))
+        fit(np.zeros((10, 2)), np.zeros(10, int), "classes", 2, np.zeros((1, 10), bool))

@@ -114,7 +114,8 @@ def read_rows(rows: TrackRows, task: str) -> Annotations:
     """
     names = (_TIMES, _ENDS, _LABELS) if task in SPANS else (_TIMES, _POSITIONS)[: _columns_of(task)]
     columns = [
-        rows.table.guess(each, f"a column {each[0]!r}", [rows.track_column]) for each in names
+        rows.table.guess(each, f"a column {each[0]!r}", [rows.track_column], alone=False)
+        for each in names
     ]
     tracks: dict[str, Annotation] = {}
     unread: dict[str, str] = {}

@@ -26,6 +26,8 @@ from .whole import (
 )
 
 Labels: TypeAlias = "LocalLabels | Targets"
+#: Up to so many tracks, choices are made on all of the training side, in turn.
+FEW_TRACKS = 3000
 
 
 @dataclass(frozen=True)
@@ -224,10 +226,17 @@ def _folds(
     options: ProbeOptions,
 ) -> list[Fold]:
     strata = labels.strata if isinstance(labels, Targets) else None
+    turns = turns_of(labels)
     if options.split_column is None:
-        return splits.folds(groups, strata, options.folds, options.seeds, options.seed)
+        return splits.folds(groups, strata, options.folds, options.seeds, turns, options.seed)
     column = _column(table, options.split_column, "--split-column", labels.ids, ids, options)
-    return splits.given(column, groups, strata, options.seeds, options.seed)
+    return splits.given(column, groups, strata, options.seeds, turns, options.seed)
+
+
+def turns_of(labels: Labels) -> int:
+    """Of few tracks, all those of the training side are held out in turn, to choose the better."""
+    is_small = isinstance(labels, Targets) and len(labels.ids) <= FEW_TRACKS
+    return splits.INNER_FOLDS if is_small else 1
 
 
 def _unmatched(features: Features, matches: Matches, labelled: Sequence[str]) -> list[str]:

@@ -95,22 +95,27 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two probes of the same rows.
+class Fitted:
+    """Probes of the same rows.
 
     Attributes
     ----------
-    inner : Probe
-        Fitted without the rows held out, for choices made on these.
+    inner : list of Probe
+        Each fitted without some rows held out, for choices made on these.
     whole : Probe
         Fitted on all rows, with the penalty that did best on those held out.
     """
 
-    inner: Probe
+    inner: list[Probe]
     whole: Probe
 
+    @property
+    def probes(self) -> list[Probe]:
+        """All of them."""
+        return [*self.inner, self.whole]
 
-def fit(features: Array, target: Array, kind: Kind, outputs: int, held_out: Array) -> Pair:
+
+def fit(features: Array, target: Array, kind: Kind, outputs: int, held_out: Array) -> Fitted:
     """Fit a probe, its penalty chosen on rows held out.
 
     Parameters
@@ -120,53 +125,62 @@ def fit(features: Array, target: Array, kind: Kind, outputs: int, held_out: Arra
         Classes (n,) of int; tags (n, outputs) of 0 to 1; numbers (n, outputs).
     kind : {"classes", "tags", "numbers"}
     outputs : int
-    held_out : (n,) bool array
-        Rows of groups that are kept from the fit of `Pair.inner`.
+    held_out : (k, n) bool array
+        Rows of groups that are kept from each of the fits of `Fitted.inner`.
 
     Raises
     ------
     UsageError
         If there are none to fit on, or none to choose on.
     """
-    if not held_out.any() or held_out.all():
-        raise UsageError(
-            f"{int((~held_out).sum())} examples to fit on and {int(held_out.sum())} to choose on; "
-            "label more tracks"
-        )
+    for part in held_out:
+        if not part.any() or part.all():
+            raise UsageError(
+                f"{int((~part).sum())} examples to fit on and {int(part.sum())} to choose on; "
+                "label more tracks"
+            )
     features = np.asarray(features, np.float32)
     whitening = Whitening.of(features)
     rows = whitening(features)
     regress = partial(_regression, kind=kind, outputs=outputs)
-    penalty, weights = _best_penalty(rows, target, held_out, kind, regress)
-    kept = ~held_out
-    inner = regress(rows[kept], target[kept], penalty=penalty, start=weights)
-    return Pair(
-        Probe(whitening, *inner),
-        Probe(whitening, *regress(rows, target, penalty=penalty, start=inner[0])),
-    )
+    # What has few rows to fit wants a heavier penalty: the same in all, not in each row.
+    scale = max(1.0, TUNING_ROWS / len(rows))
+    penalties = [scale * penalty for penalty in sorted(PENALTIES, reverse=True)]
+    tried = [_tried(penalties, rows, target, part, kind, regress) for part in held_out]
+    best = int(np.argmin(np.sum([[loss for loss, _ in each] for each in tried], axis=0)))
+    inner = [
+        regress(rows[~part], target[~part], penalty=penalties[best], start=each[best][1])
+        for part, each in zip(held_out, tried, strict=True)
+    ]
+    whole = regress(rows, target, penalty=penalties[best], start=inner[0][0])
+    return Fitted([Probe(whitening, *each) for each in inner], Probe(whitening, *whole))
 
 
-_Fitted: TypeAlias = tuple[Array, float, int, bool]
+#: Weights, penalty, iterations, and whether they converged.
+_Regression: TypeAlias = tuple[Array, float, int, bool]
 
 
-def _best_penalty(
-    rows: Array, target: Array, held_out: Array, kind: Kind, regress: Callable[..., _Fitted]
-) -> tuple[float, Array]:
-    """The penalty that does best on some rows held out, and the weights that it gave."""
+def _tried(
+    penalties: list[float],
+    rows: Array,
+    target: Array,
+    held_out: Array,
+    kind: Kind,
+    regress: Callable[..., _Regression],
+) -> list[tuple[float, Array]]:
+    """The loss on rows held out that each penalty gives, heaviest first, and its weights."""
     step = max(1, len(rows) // TUNING_ROWS)
     fitted, other = np.flatnonzero(~held_out)[::step], np.flatnonzero(held_out)[::step]
     if kind == "classes":  # of what was never met no penalty makes better or worse
         met = np.isin(target[other], target[fitted])
         other = other[met] if met.any() else other
-    # What has few rows to fit wants a heavier penalty: the same in all, not in each row.
-    scale = max(1.0, TUNING_ROWS / len(rows))
-    tried, weights = [], None
-    for penalty in (scale * each for each in sorted(PENALTIES, reverse=True)):
+    tried: list[tuple[float, Array]] = []
+    weights = None
+    for penalty in penalties:
         weights = regress(rows[fitted], target[fitted], penalty=penalty, start=weights)[0]
         loss = _LOSSES[kind](rows[other] @ weights[:-1] + weights[-1], target[other])[0]
-        tried.append((loss, penalty, weights))
-    _, penalty, weights = min(tried, key=lambda each: each[0])
-    return penalty, weights
+        tried.append((loss, weights))
+    return tried
 
 
 def _regression(
@@ -177,7 +191,7 @@ def _regression(
     kind: Kind,
     outputs: int,
     start: Array | None = None,
-) -> _Fitted:
+) -> _Regression:
     """Fit weights, from some that may be near."""
     if kind == "numbers":
         return _ridge(rows, target, penalty)
@@ -214,7 +228,7 @@ def _regression(
     return found.x.reshape(shape).astype(np.float32), penalty, int(found.nit), converged
 
 
-def _ridge(rows: Array, target: Array, penalty: float) -> _Fitted:
+def _ridge(rows: Array, target: Array, penalty: float) -> _Regression:
     """Ridge regression in closed form; targets have about unit variance."""
     mean, centre = target.mean(axis=0), rows.mean(axis=0, dtype=np.float64)
     centred = rows - centre

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import Array
 from .features import Feature, HeldFrames
-from .linear import Pair, Probe, fit
+from .linear import Fitted, Probe, fit
 from .local import LocalTask
 from .scores import Scores
 from .splits import Fold
@@ -51,19 +51,24 @@ def measure_whole(
     found = []
     for fold in folds:
         pulse()
-        pair = _fit_whole(vectors, targets, fold.train, fold.held_out)
-        scored = [
-            targets.task.scores(targets.values[part], probe.outputs(vectors[part]))
-            for part, probe in ((fold.held_out, pair.inner), (fold.test, pair.whole))
-        ]
-        found.append(Found(*scored, [pair.inner, pair.whole]))
+        found.append(_whole_fold(vectors, targets, fold))
     return found
 
 
-def _fit_whole(vectors: Array, targets: Targets, train: Array, held_out: Array) -> Pair:
-    task = targets.task
-    values = targets.values[train]
-    return fit(vectors[train], values, task.kind, len(task.classes), held_out[train])
+def _whole_fold(vectors: Array, targets: Targets, fold: Fold) -> Found:
+    task, values = targets.task, targets.values
+    train = fold.train
+    held_out = fold.held_out[:, train]
+    fitted = fit(vectors[train], values[train], task.kind, len(task.classes), held_out)
+    outputs = np.zeros((len(vectors), len(task.classes)), np.float32)
+    for part, probe in zip(fold.held_out, fitted.inner, strict=True):
+        outputs[part] = probe.outputs(vectors[part])
+    before = fold.held_out.any(axis=0)
+    return Found(
+        task.scores(values[before], outputs[before]),
+        task.scores(values[fold.test], fitted.whole.outputs(vectors[fold.test])),
+        fitted.probes,
+    )
 
 
 @dataclass(frozen=True)
@@ -125,22 +130,23 @@ def measure_local(
     """
     held = HeldFrames(feature, tracks.ids, most_bytes)
     sample = sampled(held, tracks, task, every, seed, pulse)
-    pairs = []
+    fits = []
     for fold in folds:
         pulse()
-        pairs.append(fit_local(sample, task, fold.train, fold.held_out))
+        fits.append(fit_local(sample, task, fold.train, fold.held_out))
     tallies = [(task.tally(every), task.tally(every)) for _ in folds]
     for place, (values, time) in enumerate(held.passes()):
         pulse()
         annotation = tracks.annotations[place]
-        for fold, pair, (before, after) in zip(folds, pairs, tallies, strict=True):
-            if fold.held_out[place]:
-                before.add(annotation, time, pair.inner.outputs(values))
+        for fold, fitted, (before, after) in zip(folds, fits, tallies, strict=True):
+            for part, probe in zip(fold.held_out, fitted.inner, strict=True):
+                if part[place]:
+                    before.add(annotation, time, probe.outputs(values))
             if fold.test[place]:
-                after.add(annotation, time, pair.whole.outputs(values))
+                after.add(annotation, time, fitted.whole.outputs(values))
     return [
-        Found(before.scores(before.choice), after.scores(before.choice), [pair.inner, pair.whole])
-        for pair, (before, after) in zip(pairs, tallies, strict=True)
+        Found(before.scores(before.choice), after.scores(before.choice), fitted.probes)
+        for fitted, (before, after) in zip(fits, tallies, strict=True)
     ]
 
 
@@ -161,7 +167,7 @@ def sampled(
     return Sample(np.concatenate(rows), np.concatenate(targets), np.concatenate(places))
 
 
-def fit_local(sample: Sample, task: LocalTask, train: Array, held_out: Array) -> Pair:
+def fit_local(sample: Sample, task: LocalTask, train: Array, held_out: Array) -> Fitted:
     """Fit on the frames of some tracks."""
     used = train[sample.track]
     return fit(
@@ -169,5 +175,5 @@ def fit_local(sample: Sample, task: LocalTask, train: Array, held_out: Array) ->
         sample.target[used],
         task.kind,
         len(task.classes),
-        held_out[sample.track[used]],
+        held_out[:, sample.track[used]],
     )

@@ -286,6 +286,6 @@ def _caption(about: dict[str, Any], options: ProbeOptions) -> str:
     several = ": mean ± standard deviation over them" if about["divisions"] > 1 else ""
     return (
         f"{about['tracks']} tracks{groups}, {split}{several}. Linear probes on whitened features; "
-        "penalty, threshold and the layer of the first line are chosen on a fifth of the training "
-        f"side.{sample}"
+        "penalty, threshold and the layer of the first line are chosen on the training side alone."
+        f"{sample}"
     )

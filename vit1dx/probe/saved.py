@@ -18,7 +18,7 @@ from ..errors import UsageError
 from ..store.place import beside
 from ..store.reader import Features
 from . import splits
-from .data import Data, LocalLabels
+from .data import Data, LocalLabels, turns_of
 from .features import HeldFrames, TokenFeature
 from .frames import step_of
 from .linear import Probe, Whitening, fit
@@ -136,12 +136,12 @@ def fitted(
     )
     if isinstance(labels, LocalLabels):
         return _fitted_local(feature, data, report, options, about)
-    held_out = splits.inner(data.groups, labels.strata, options.seed)
+    held_out = splits.inner(data.groups, labels.strata, turns_of(labels), options.seed)
     vectors = feature.vectors(labels.ids)
-    pair = fit(vectors, labels.values, task.kind, len(task.classes), held_out)
+    found = fit(vectors, labels.values, task.kind, len(task.classes), held_out)
     if isinstance(task, NumberTask):
         about = dataclasses.replace(about, mean=task.mean, deviation=task.deviation)
-    return SavedProbe(about, pair.whole)
+    return SavedProbe(about, found.whole)
 
 
 def _line(report: Report, feature: TokenFeature) -> Any:
@@ -153,18 +153,18 @@ def _fitted_local(
 ) -> SavedProbe:
     assert isinstance(data.labels, LocalLabels)
     task, tracks = data.labels.task, data.labels.tracks
-    held_out = splits.inner(data.groups, None, options.seed)
+    held_out = splits.inner(data.groups, None, 1, options.seed)
     held = HeldFrames(feature, tracks.ids, options.memory)
     every = report.about["every"]
     sample = sampled(held, tracks, task, every, options.seed, lambda: None)
-    pair = fit_local(sample, task, np.ones(len(tracks.ids), bool), held_out)
+    found = fit_local(sample, task, np.ones(len(tracks.ids), bool), held_out)
     tally, step = task.tally(every), np.inf
     for place, (values, time) in enumerate(held.passes()):
         step = min(step, step_of(time))
-        if held_out[place]:
-            tally.add(tracks.annotations[place], time, pair.inner.outputs(values))
+        if held_out[0, place]:
+            tally.add(tracks.annotations[place], time, found.inner[0].outputs(values))
     step = step if np.isfinite(step) else 0.0
-    return SavedProbe(dataclasses.replace(about, step=step, height=tally.choice), pair.whole)
+    return SavedProbe(dataclasses.replace(about, step=step, height=tally.choice), found.whole)
 
 
 def save(saved: SavedProbe, path: Path) -> None:

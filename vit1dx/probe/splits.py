@@ -29,8 +29,9 @@ class Fold:
     ----------
     train : (track,) bool array
         Fitted on, those held out included.
-    held_out : (track,) bool array
-        Of the training tracks, those that penalties, thresholds and the layer are chosen on.
+    held_out : (k, track) bool array
+        Of the training tracks, those that penalties, thresholds and the layer are chosen on, in
+        turn.
     test : (track,) bool array
         Scored on.
     """
@@ -41,7 +42,12 @@ class Fold:
 
 
 def folds(
-    groups: Sequence[str], classes: Array | None, n_folds: int, seeds: int, seed: int = 0
+    groups: Sequence[str],
+    classes: Array | None,
+    n_folds: int,
+    seeds: int,
+    turns: int,
+    seed: int = 0,
 ) -> list[Fold]:
     """Cross-validation by groups, anew for each of some seeds.
 
@@ -51,6 +57,8 @@ def folds(
     classes : (track,) int array or None
         To have alike shares of in all folds, as far as groups allow.
     n_folds, seeds : int
+    turns : int
+        In which others of the training tracks are held out.
     seed : int
         The first.
 
@@ -65,14 +73,19 @@ def folds(
         need = f"--folds {n_folds} needs {n_folds}" if n_groups >= LEAST_GROUPS else "3 are needed"
         raise UsageError(f"{n_groups} groups of tracks with labels; {need} at least")
     return [
-        Fold(train, _inner(train, numbers, classes, seed + each), ~train)
+        Fold(train, _inner(train, numbers, classes, turns, seed + each), ~train)
         for each in range(seeds)
         for train in _parts(numbers, classes, n_folds, seed + each)
     ]
 
 
 def given(
-    split: Sequence[str], groups: Sequence[str], classes: Array | None, seeds: int, seed: int = 0
+    split: Sequence[str],
+    groups: Sequence[str],
+    classes: Array | None,
+    seeds: int,
+    turns: int,
+    seed: int = 0,
 ) -> list[Fold]:
     """The division that a column says; where it has no validation part, one is drawn by seed.
 
@@ -89,30 +102,42 @@ def given(
             "and valid where there is one"
         )
     if valid.any():
-        return [Fold(train | valid, valid, test)]
+        return [Fold(train | valid, valid[None], test)]
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(np.unique(numbers[train])) < 2:
         raise UsageError("--split-column puts all training tracks in one group; two are needed")
     return [
-        Fold(train, _inner(train, numbers, classes, seed + each), test) for each in range(seeds)
+        Fold(train, _inner(train, numbers, classes, turns, seed + each), test)
+        for each in range(seeds)
     ]
 
 
-def inner(groups: Sequence[str], classes: Array | None, seed: int = 0) -> Array:
-    """Tracks to make choices on where all are fitted on: (track,) bool."""
+def inner(groups: Sequence[str], classes: Array | None, turns: int, seed: int = 0) -> Array:
+    """Tracks to make choices on where all are fitted on: (k, track) bool."""
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    return _inner(np.ones(len(numbers), bool), numbers, classes, seed)
+    return _inner(np.ones(len(numbers), bool), numbers, classes, turns, seed)
 
 
-def _inner(train: Array, groups: Array, classes: Array | None, seed: int) -> Array:
-    """About a fifth of the training tracks, at least one group and not all: (track,) bool."""
+def _inner(train: Array, groups: Array, classes: Array | None, turns: int, seed: int) -> Array:
+    """About a fifth of the training tracks, in some turns another: (k, track) bool.
+
+    Each is at least one group and not all; so many that every turn may have each class on both
+    sides, as far as groups allow.
+    """
     places = np.flatnonzero(train)
-    n_folds = min(INNER_FOLDS, len(np.unique(groups[places])))
     some = None if classes is None else classes[places]
-    fitted = _parts(groups[places], some, n_folds, seed)[0]
-    held_out = np.zeros(len(train), bool)
-    held_out[places[~fitted]] = True
+    most = len(np.unique(groups[places]))
+    if some is not None:
+        most = min(most, max(2, max(_groups_of_classes(groups[places], some))))
+    fitted = _parts(groups[places], some, min(INNER_FOLDS, most), seed)[:turns]
+    held_out = np.zeros((len(fitted), len(train)), bool)
+    for part, kept in zip(held_out, fitted, strict=True):
+        part[places[~kept]] = True
     return held_out
+
+
+def _groups_of_classes(groups: Array, classes: Array) -> list[int]:
+    return [len(np.unique(groups[classes == each])) for each in np.unique(classes)]
 
 
 def _parts(groups: Array, classes: Array | None, n_folds: int, seed: int) -> list[Array]:

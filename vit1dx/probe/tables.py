@@ -47,8 +47,10 @@ class Table:
             )
         return column
 
-    def guess(self, names: Sequence[str], option: str, but: Iterable[str] = ()) -> str:
-        """The first column of some usual names, or the only one that there is.
+    def guess(
+        self, names: Sequence[str], option: str, but: Iterable[str] = (), alone: bool = True
+    ) -> str:
+        """The first column of some usual names, or (`alone`) the only one that there is.
 
         Raises
         ------
@@ -60,7 +62,7 @@ class Table:
         for name in names:
             if name in spelt:
                 return spelt[name]
-        if len(left) == 1:
+        if alone and len(left) == 1:
             return left[0]
         raise UsageError(
             f"{option} is needed: {self.path} has the columns {', '.join(self.columns)} "
