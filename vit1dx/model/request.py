@@ -13,7 +13,7 @@ from ..errors import UsageError
 
 Attention: TypeAlias = Literal["none", "class", "full"]
 DType: TypeAlias = Literal["float32", "float16"]
-BackendName: TypeAlias = Literal["auto", "onnx", "torch"]
+BackendName: TypeAlias = Literal["auto", "onnx", "openvino", "torch"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["fp32", "int8", "bf16", "fp16"]
 ExportPrecision: TypeAlias = Literal["fp32", "int8"]
