@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import exits
 from .options import AsJson, Features
 
@@ -14,7 +15,9 @@ INFO_EXAMPLES = """Examples:
 
 vit1dx info feats.h5
 
-vit1dx info feats.h5 --failures"""
+vit1dx info feats.h5 --failures
+
+vit1dx info --runtime"""
 VERIFY_EXAMPLES = """Examples:
 
 vit1dx verify feats.h5
@@ -27,13 +30,22 @@ vit1dx repair feats.h5 && vit1dx extract ./audio --layers 4,8 -o feats.h5"""
 
 def info(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="FILE", help="A feature file or folder of them, ONNX model or weights file."
+            metavar="FILE",
+            help="A feature file or folder of them, ONNX model or weights file.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that failed, with the reason.")
+    ] = False,
+    runtime: Annotated[
+        bool,
+        typer.Option(
+            "--runtime",
+            help="Measure what this machine computes with, and say what is fastest; no FILE.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,6 +53,16 @@ def info(
     from .info import describe, failures_of
     from .printing import flatten, print_failures, print_json, print_table
 
+    if runtime:
+        from .runtime import describe_runtime, lines
+
+        if path is not None or failures:
+            raise UsageError("--runtime is of this machine; leave out the file and --failures")
+        found = describe_runtime()
+        print_json(found) if as_json else print_table([], list(lines(found)))
+        return
+    if path is None:
+        raise UsageError("nothing to show; give a file, or --runtime")
     if failures:
         listed = failures_of(path)
         print_json({"failures": listed}) if as_json else print_failures(listed)
