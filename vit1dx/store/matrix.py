@@ -20,6 +20,8 @@ from .means import NAME, read_means
 
 VectorKind = Literal["mean", "class"]
 VECTORS: tuple[VectorKind, ...] = ("mean", "class")
+#: About the most bytes of vectors of many tracks, where they come in batches.
+HELD_BYTES = 16 << 20
 #: Frames of a layer read at once, some megabytes, and tracks.
 FRAMES, TRACKS = 8192, 256
 
@@ -99,6 +101,38 @@ def listed_ids(features: Source, ids: Iterable[str] | None) -> list[str]:
 def dim_of(features: Source) -> int:
     """Length of a token."""
     return int(features.config["model"]["dim"])
+
+
+def vectors_at_once(features: Source, layers: int = 1) -> int:
+    """How many vectors, of so many layers each, are held at once."""
+    return max(1, HELD_BYTES // (4 * layers * dim_of(features)))
+
+
+def id_batches(features: Source, layers: int = 1) -> Iterator[list[str]]:
+    """All ids in order, as many at a time as their vectors may be held."""
+    ids, step = list(features), vectors_at_once(features, layers)
+    for first in range(0, len(ids), step):
+        yield ids[first : first + step]
+
+
+def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """The audio file that each track was read from, and its duration, s."""
+    found: dict[str, tuple[str, float]] = {}
+    for file, members in features.homes(ids):
+
+        def take(root: h5py.File, some: Sequence[str], file: OneFile = file) -> None:
+            for track_id in some:
+                group = h5py.Group(_group(root, track_id, file))
+                found[track_id] = source_and_duration(group)
+
+        for first in range(0, len(members), TRACKS):
+            file.committed.read(partial(take, some=members[first : first + TRACKS]))
+    return found
+
+
+def source_and_duration(group: h5py.Group) -> tuple[str, float]:
+    """What a track's group says of its audio file, and of its length, s."""
+    return str(group.attrs.get("source", "")), float(group.attrs.get("duration", 0.0))
 
 
 def _fill_means(

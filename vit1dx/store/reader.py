@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,9 @@ from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, columns_of, read_ids, read_table
 from .many import ManyTracks
 from .matrix import no_track
+
+#: Rows of the index read at once, in chunks.
+ROWS_AT_ONCE = 4096
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
@@ -143,6 +147,10 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
         """What ``/index`` knows of each track, without visiting it."""
 
     @abstractmethod
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """What `index` gives, some at a time: as they lie in a file; the last shard's first."""
+
+    @abstractmethod
     def failed(self) -> dict[str, Row]:
         """What ``/failures`` knows of each file."""
 
@@ -230,6 +238,15 @@ class FeatureFile(Features):
     def index(self) -> dict[str, Row]:
         """See `Features`."""
         return self._table("index", read_table)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """See `Features`."""
+        first, found = 0, {"": Row()}
+        while found:
+            part = slice(first, first + ROWS_AT_ONCE)
+            found = self._table("index", partial(read_table, part=part))
+            yield from found.items()
+            first += ROWS_AT_ONCE
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""

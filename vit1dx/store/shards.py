@@ -215,6 +215,15 @@ class FeatureFolder(Features):
         """See `Features`."""
         return {key: row for key, (_, row) in self._tables[0].items()}
 
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """See `Features`."""
+        seen: set[str] = set()
+        for path in reversed(self._shards):
+            for track_id, row in self._shard(path).rows():
+                if track_id not in seen:
+                    seen.add(track_id)
+                    yield track_id, row
+
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
         return self._tables[1]
