@@ -283,13 +283,16 @@ class _Zarr(_Table):
         self._make("vectors", "f4", shape, (rows, 1, columns.dim), ("row", "layer", "feature"))
         for name, kind in (("id", str), ("file", str), ("start", "f8"), ("end", "f8")):
             self._make(name, kind, (), (1 << 13,), ("row",))
-        layer = self._group.create_array("layer", data=np.array(columns.layers))
-        layer.attrs["_ARRAY_DIMENSIONS"] = ["layer"]
+        self._make("layer", "i8", (), (64,), ("layer",))
+        self._group["layer"].append(np.array(columns.layers))
 
     def _make(
         self, name: str, dtype: Any, shape: tuple[int, ...], chunks: tuple[int, ...], axes: Any
     ) -> None:
-        array = self._group.create_array(name, shape=(0, *shape), chunks=chunks, dtype=dtype)
+        fill = {"i8": -1, str: ""}.get(dtype, np.nan)  # xarray takes it for what is missing
+        array = self._group.create_array(
+            name, shape=(0, *shape), chunks=chunks, dtype=dtype, fill_value=fill
+        )
         array.attrs["_ARRAY_DIMENSIONS"] = list(axes)
 
     def add(self, rows: Rows) -> None:

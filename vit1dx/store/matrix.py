@@ -184,7 +184,7 @@ def _class_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     total, count = _sum(group, b"class_token", row)
     if not count:
         raise UsageError(f"track {track_id!r} has no class tokens: they were not kept")
-    return total / count
+    return np.asarray(total / count)
 
 
 def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
@@ -196,7 +196,7 @@ def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     frames, frames_count = _sum(group, b"sequence_tokens", row)
     if not frames_count:
         raise UsageError(f"track {track_id!r} has neither a mean token nor sequence tokens")
-    return (windows + frames) / (windows_count + frames_count)
+    return np.asarray((windows + frames) / (windows_count + frames_count))
 
 
 def _sum(group: h5g.GroupID, name: bytes, row: int) -> tuple[Array | float, int]:
