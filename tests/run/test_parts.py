@@ -77,7 +77,7 @@ def test_shares_do_not_depend_on_the_order_or_the_place() -> None:
     assert [slot_of(key) for key in ("a/b.mp3", "ö.flac", "\udcff.wav")] == SLOTS_OF_OLD
 
 
-SLOTS_OF_OLD = [64575, 52089, 8490]
+SLOTS_OF_OLD = [7231, 19321, 8490]
 
 
 def test_what_is_added_later_moves_nothing(tmp_path: Path) -> None:

@@ -145,6 +145,24 @@ def test_compressed_arrays_stay_compressed(tmp_path: Path) -> None:
         assert "REFERENCE_LIST" not in file["tracks/a.mp3/layer"].attrs
 
 
+def test_axes_that_another_program_left_without_names_get_them(tmp_path: Path) -> None:
+    """A plain H5Ocopy, as h5copy makes it, leaves references to nothing."""
+    path = _file(tmp_path / "a.h5", "a.mp3", header=_header("class"), attention="class")
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "c.h5", "w") as other:
+        file.copy("tracks/a.mp3", other, "t")
+        del file["tracks/a.mp3"]
+        other.copy("t", file["tracks"], "a.mp3")
+    assert merge([path], tmp_path / "b.h5").is_good
+    with h5py.File(tmp_path / "b.h5") as file:
+        dims = file["tracks/a.mp3/attention"].dims
+        assert [axis[0].name.rpartition("/")[2] for axis in dims] == [
+            "layer",
+            "window",
+            "head",
+            "key",
+        ]
+
+
 def test_shards_and_files_into_new_shards(tmp_path: Path) -> None:
     ids = [f"{n}.mp3" for n in range(30)]
     _file(tmp_path / "a.h5", *ids[:20], windows=8)
