@@ -35,8 +35,8 @@ SLOTS = 1 << 16
 MOST_PARTS = 4096
 #: What a file costs besides its audio, in seconds of audio.
 FILE_SECONDS = 1.0
-#: Endings that have slots together, and bytes of a second of audio: what is usual, as that it is the
-#: same everywhere matters more here than what headers say.
+#: Endings that have slots together, and bytes of a second of audio: what is usual, as that it is
+#: the same everywhere matters more here than what headers say.
 KINDS = (
     (".mp3 .mp2 .mp1", 24_000),
     (".aif .aifc .aiff .au .rf64 .snd .w64 .wav .wave", 176_400),
