@@ -90,7 +90,7 @@ def test_the_format_page_names_what_a_file_holds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["extract", "info", "verify", "repair", "plot", "onsets", "export-onnx"]
+    "command", ["extract", "info", "merge", "verify", "repair", "plot", "onsets", "export-onnx"]
 )
 def test_the_commands_page_names_every_option(command: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +94,16 @@ class Catalogue:
     def _load(self) -> sqlite3.Connection:
         """The connection, with all shards in it."""
         if not self._loaded:
-            if len(self._loose) > MANY_SHARDS:
-                self._rewrite()
+            settled = [key for key, path in self._loose.items() if _is_settled(path)]
+            if len(settled) > MANY_SHARDS:
+                self._rewrite(settled)
             for key, path in self._loose.items():
                 _insert(self._file, "temp", key, self._read(path))
             self._loaded = True
         return self._file
 
-    def _rewrite(self) -> None:
-        """Write the index anew, with the shards that no run is writing; where one may not, not."""
+    def _rewrite(self, settled: Sequence[int]) -> None:
+        """Write the index anew, with these shards too; where that may not be, leave it."""
         new = self._path.with_name(f".{CATALOGUE_NAME}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as file:
@@ -111,8 +112,8 @@ class Catalogue:
                 file.execute("BEGIN")
                 _create(file, "main")
                 self._copy_fresh(file)
-                for key, path in self._loose.items():
-                    self._add(file, key, path)
+                for key in settled:
+                    self._add(file, key, self._loose[key])
                 file.execute("COMMIT")
             with new.open("rb+") as written:
                 os.fsync(written.fileno())
@@ -132,12 +133,10 @@ class Catalogue:
             file.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
     def _add(self, file: sqlite3.Connection, key: int, path: Path) -> None:
-        """Put a shard in, unless it is being written."""
+        """Put a shard in, unless it is written meanwhile."""
         stamp = _stamp(path)
-        if stamp is None or is_locked(path) or time.time() - stamp[1] / 1e9 < SETTLED:
-            return
         contents = self._read(path)
-        if _stamp(path) == stamp:
+        if stamp is not None and _stamp(path) == stamp:
             _insert(file, "main", key, contents)
             row = (key, *stamp, contents.finished)
             file.execute("INSERT INTO shards VALUES (?, ?, ?, ?)", row)
@@ -160,13 +159,10 @@ class Catalogue:
         query = "SELECT COUNT(DISTINCT id) FROM every_tracks"
         return int(self._load().execute(query).fetchone()[0])
 
-    def ids(self) -> Iterator[str]:
-        """The tracks, in order."""
+    def ids_after(self, last: str) -> list[str]:
+        """The next tracks, in order, some thousands; none after the last."""
         query = "SELECT DISTINCT id FROM every_tracks WHERE id > ? ORDER BY id LIMIT ?"
-        last = ""
-        while found := self._load().execute(query, (last, ROWS)).fetchall():
-            yield from (track_id for (track_id,) in found)
-            last = found[-1][0]
+        return [track_id for (track_id,) in self._load().execute(query, (last, ROWS))]
 
     def tracks(self) -> dict[str, Row]:
         """The row of each track."""
@@ -243,6 +239,12 @@ def _insert(file: sqlite3.Connection, schema: str, key: int, contents: Contents)
             for track_id, row in rows.items()
         )
         file.executemany(f"INSERT INTO {schema}.{table} VALUES ({marks})", values)
+
+
+def _is_settled(shard: Path) -> bool:
+    """Whether no run writes a shard, and its time is old enough to tell when one has."""
+    stamp = _stamp(shard)
+    return stamp is not None and time.time() - stamp[1] / 1e9 >= SETTLED and not is_locked(shard)
 
 
 def _stamp(shard: Path) -> list[int] | None:
