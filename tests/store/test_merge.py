@@ -188,7 +188,8 @@ def test_of_two_tracks_of_an_id_the_newer_counts(tmp_path: Path) -> None:
             assert set(features) == {"x.mp3", "y.mp3"}
             return features["x.mp3"].mean_token
 
-    newest = merge([new], tmp_path / "n.h5") and vit1dx.open(tmp_path / "n.h5")["x.mp3"].mean_token
+    with vit1dx.open(new) as features:
+        newest = features["x.mp3"].mean_token
     for order in ([old, new], [new, old]):
         merged = merge(order, tmp_path / "m.h5", overwrite=True)
         assert merged.duplicates == 1

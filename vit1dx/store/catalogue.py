@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from .commit import journal_path
@@ -69,8 +70,9 @@ class Catalogue:
         self._loaded = False
         self._connect()
 
-    def _connect(self) -> None:
-        self._file = _opened(self._path)
+    def _connect(self, ignored: bool = False) -> None:
+        self._file = _opened(None if ignored else self._path)
+        self._is_ignored = ignored
         stamps = {key: stamp for key, *stamp in self._file.execute("SELECT * FROM main.shards")}
         self._finished = {key: bool(stamp.pop()) for key, stamp in stamps.items()}
         self._loose = {
@@ -90,6 +92,18 @@ class Catalogue:
         """Whether the run that wrote a shard came to its end; None if the shard must be asked."""
         key = key_of(shard)
         return None if key in self._loose else self._finished[key]
+
+    def _ask(self, query: str, *values: Any) -> list[Any]:
+        """Rows; where the index turns out to be damaged, of the shards themselves."""
+        try:
+            return self._load().execute(query, values).fetchall()
+        except sqlite3.DatabaseError:
+            if self._is_ignored:
+                raise
+            self._file.close()
+            self._connect(ignored=True)
+            self._loaded = False
+            return self._load().execute(query, values).fetchall()
 
     def _load(self) -> sqlite3.Connection:
         """The connection, with all shards in it."""
@@ -144,25 +158,25 @@ class Catalogue:
     def shard_of(self, track_id: str) -> Path | None:
         """The shard that a track is in; None if there is none."""
         query = "SELECT shard FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
-        found = self._load().execute(query, (track_id,)).fetchone()
-        return self._paths[found[0]] if found else None
+        found = self._ask(query, track_id)
+        return self._paths[found[0][0]] if found else None
 
     def row(self, track_id: str) -> Row | None:
         """The row of one track; None if there is none."""
         names = ", ".join(INDEX)
         query = f"SELECT {names} FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
-        found = self._load().execute(query, (track_id,)).fetchone()
-        return dict(zip(INDEX, found, strict=True)) if found else None
+        found = self._ask(query, track_id)
+        return dict(zip(INDEX, found[0], strict=True)) if found else None
 
     def __len__(self) -> int:
         """How many tracks there are."""
         query = "SELECT COUNT(DISTINCT id) FROM every_tracks"
-        return int(self._load().execute(query).fetchone()[0])
+        return int(self._ask(query)[0][0])
 
     def ids_after(self, last: str) -> list[str]:
         """The next tracks, in order, some thousands; none after the last."""
         query = "SELECT DISTINCT id FROM every_tracks WHERE id > ? ORDER BY id LIMIT ?"
-        return [track_id for (track_id,) in self._load().execute(query, (last, ROWS))]
+        return [track_id for (track_id,) in self._ask(query, last, ROWS)]
 
     def tracks(self) -> dict[str, Row]:
         """The row of each track."""
@@ -179,19 +193,18 @@ class Catalogue:
     def _rows(self, table: str, where: str) -> dict[str, Row]:
         names = list(_TABLES[table])
         query = f"SELECT id, {', '.join(names)} FROM every_{table} {where} ORDER BY id, shard"
-        return {
-            key: dict(zip(names, row, strict=True)) for key, *row in self._load().execute(query)
-        }
+        return {key: dict(zip(names, row, strict=True)) for key, *row in self._ask(query)}
 
     def close(self) -> None:
         """Close; nothing can be asked any more."""
         self._file.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path | None) -> sqlite3.Connection:
     """The index, read only, as it is now; an empty one where it is missing or cannot be used."""
     # Immutable: it is replaced, never changed; and no locks, which network file systems may lack.
-    for name in (f"file:{quote(str(path))}?mode=ro&immutable=1", ":memory:"):
+    there = [] if path is None else [f"file:{quote(str(path))}?mode=ro&immutable=1"]
+    for name in (*there, ":memory:"):
         file = None
         try:
             file = sqlite3.connect(name, uri=True, check_same_thread=False, isolation_level=None)
@@ -200,6 +213,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             file.execute("PRAGMA temp_store = MEMORY")
             _create(file, "temp")
             file.execute("CREATE TEMP TABLE fresh (shard INTEGER PRIMARY KEY)")
+            file.execute("SELECT * FROM main.shards").fetchall()
             if _columns(file, "main") == _columns(file, "temp"):
                 return file
         except sqlite3.DatabaseError:
