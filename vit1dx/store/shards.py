@@ -319,8 +319,11 @@ class FeatureFolder(Features):
             yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
-        with self._looking() as catalogue:
-            return catalogue.ids()
+        last: list[str] = [""]
+        while last:
+            with self._looking() as catalogue:
+                last = catalogue.ids_after(last[-1])
+            yield from last
 
     def __len__(self) -> int:
         with self._looking() as catalogue:
