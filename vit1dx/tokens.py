@@ -63,6 +63,19 @@ class Tokens:
     count: int
     end: float
 
+    @classmethod
+    def of(cls, layers: tuple[int, ...], **arrays: Array | None) -> Tokens:
+        """All arrays of some windows, of which class and sequence tokens must be among them."""
+        kept = {name: array for name, array in arrays.items() if array is not None}
+        tokens = kept["class_token"], kept["sequence_tokens"]
+        return cls(
+            layers=layers,
+            arrays=kept,
+            total=sum(np.asarray(array).sum(axis=1, dtype=np.float64) for array in tokens),
+            count=sum(array.shape[1] for array in tokens),
+            end=float(kept["time"][-1]),
+        )
+
 
 def attended(layers: Iterable[int]) -> tuple[int, ...]:
     """Those of some layers that have attention maps: all but 0."""

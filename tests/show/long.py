@@ -56,10 +56,4 @@ def _tokens(extractor: vit1dx.Extractor, windows: int) -> Iterator[Tokens]:
             "window_start": frames[:1] * 0.032,
             "attention": maps,
         }
-        yield Tokens(
-            layers=layers,
-            arrays={name: arrays[name] for name in extractor.request.arrays},
-            total=arrays["sequence_tokens"].sum(axis=1, dtype=np.float64),
-            count=FRAMES,
-            end=float(frames[-1] * 0.032),
-        )
+        yield Tokens.of(layers, **{name: arrays[name] for name in extractor.request.arrays})

@@ -37,13 +37,7 @@ def tokens(seed: int, windows: int = 2, frames: int = 5) -> Tokens:
         "time": np.arange(count) / 31.25,
         "window_start": np.arange(windows) * frames / 31.25,
     }
-    return Tokens(
-        layers=LAYERS,
-        arrays=arrays,
-        total=sum(arrays[name].sum(1, np.float64) for name in ("class_token", "sequence_tokens")),
-        count=windows + count,
-        end=(count - 1) / 31.25,
-    )
+    return Tokens.of(LAYERS, **arrays)
 
 
 def put(output: Output, track_id: str, of: Tokens, dtype: DType = "float32") -> None:

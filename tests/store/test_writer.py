@@ -65,14 +65,7 @@ def _tokens(
         "time": np.arange(start, start + windows * frames) / 31.25,
         "window_start": np.arange(first, first + windows) * frames / 31.25,
     }
-    tokens = [arrays["class_token"], arrays["sequence_tokens"]]
-    return Tokens(
-        layers=layers,
-        arrays={name: array for name, array in arrays.items() if array is not None},
-        total=sum(array.sum(axis=1, dtype=np.float64) for array in tokens),
-        count=windows * (1 + frames),
-        end=float(arrays["time"][-1]),
-    )
+    return Tokens.of(layers, **arrays)
 
 
 def _write(path: Path, tracks: dict[str, list[Tokens]], header: Header) -> None:

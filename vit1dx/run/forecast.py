@@ -19,7 +19,7 @@ from .loop import by_file
 from .plan import Plan
 from .pool import Job, Pool
 from .results import Summary
-from .run import Options, header_of, planned, require_not_read, spec_of, take_over
+from .run import Options, header_of, planned, require_not_read, spec_of
 from .signals import Stopped, StopSignals
 from .sources import Source
 
@@ -93,11 +93,11 @@ def forecast_all(
     """
     _require_output(options)
     require_not_read(options.output, sources)
-    summary = Summary(options.output, len(sources))
+    summary = Summary(options.output, 0)
     with StopSignals(options.raise_signals) as signals:
         try:
-            done = planned(sources, header_of(extractor, options), options, signals.check)
-            take_over(done, summary)
+            done = planned(sources, header_of(extractor, options), options, signals.check, True)
+            summary.take_over(len(sources), done)
             summary.forecast = _forecast(done, extractor, options, pool, signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioWarning
 from ..store.format import count_codes
+from .plan import Plan
 from .sources import PassedOver
 
 if TYPE_CHECKING:
@@ -70,6 +71,16 @@ class Summary:
     stopped: str | None = None
     forecast: Forecast | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
+
+    def take_over(self, files: int, plan: Plan) -> None:
+        """Put in what was found of so many files before any was done."""
+        self.files += files
+        self.already += plan.already
+        self.changed += len(plan.changed)
+        self.failures += plan.failures
+        self.unreadable += plan.unreadable
+        self.gone += plan.gone
+        self.others += plan.others
 
     @property
     def speed(self) -> float:

@@ -15,7 +15,8 @@ from typing import Any
 
 from ..audio.files import printable
 from ..errors import UsageError
-from .sources import MARKS, PassedOver, Search, Segment, Source, listed_id, source_of
+from .lists import MARKS
+from .sources import PassedOver, Search, Segment, Source, listed_id, source_of
 
 #: Names of columns; "id" may be missing.
 COLUMNS = ("path", "start", "end", "id")
@@ -53,7 +54,7 @@ def collect_segments(
         If it cannot be read, or lacks a column.
     """
     search = Search(exclude, (), False, passed_over or PassedOver())
-    here, found = Path.cwd(), dict[str, tuple[str, Source]]()
+    here, found = os.getcwd(), dict[str, tuple[str, Source]]()
     known = lru_cache(1024)(source_of)
     for row in read_rows(name):
         for source in _sources(row, here, root, search, known):
@@ -66,14 +67,14 @@ def collect_segments(
     return [_unnested(source, sources) for source in sources.values()]
 
 
-def _sources(row: Row, here: Path, root: Any, search: Search, known: Any) -> Iterator[Source]:
+def _sources(row: Row, here: str, root: Any, search: Search, known: Any) -> Iterator[Source]:
     """The source of a row; none if its file is excluded."""
     text = str(row.values.get("path") or "").strip()
     given = str(row.values.get("id") or "").strip()
     try:
         if "error" in row.values or not text:
             raise UsageError(row.values.get("error") or "no path")
-        path = Path(os.path.normpath(here / text))
+        path = os.path.normpath(os.path.join(here, text))
         file_id = listed_id(path, here, root)
         segment = Segment(_seconds(row, "start") or 0.0, _seconds(row, "end"))
         if segment.end is not None and segment.end <= segment.start:
@@ -82,8 +83,9 @@ def _sources(row: Row, here: Path, root: Any, search: Search, known: Any) -> Ite
         where = f"{row.place}: " if given else ""
         yield Source(given or row.place, Path(text), problem=f"{where}{error}")
         return
-    for _ in search.file(file_id, path):
-        yield replace(known(given or f"{file_id}#{segment}", path), segment=segment)
+    for _ in search.file(file_id, Path(path)):
+        source = known(given or f"{file_id}#{segment}", Path(path))
+        yield replace(source, segment=segment)
 
 
 def _seconds(row: Row, name: str) -> float | None:
