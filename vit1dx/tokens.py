@@ -63,6 +63,31 @@ class Tokens:
     count: int
     end: float
 
+    @property
+    def class_token(self) -> Array:
+        """Of `arrays`, as the others below."""
+        return self.arrays["class_token"]
+
+    @property
+    def sequence_tokens(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["sequence_tokens"]
+
+    @property
+    def time(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["time"]
+
+    @property
+    def window_start(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["window_start"]
+
+    @property
+    def attention(self) -> Array | None:
+        """Of `arrays`; None if it is not kept."""
+        return self.arrays.get("attention")
+
     @classmethod
     def of(cls, layers: tuple[int, ...], **arrays: Array | None) -> Tokens:
         """All arrays of some windows, of which class and sequence tokens must be among them."""

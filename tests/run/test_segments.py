@@ -64,7 +64,8 @@ def test_segments_are_the_file_s_own_frames_and_tokens(
         track = features["x.wav#10.01-15.5"]
         np.testing.assert_array_equal(track.time, whole.time[313:485])  # 10.016 to 15.488 s
         np.testing.assert_allclose(track.window_start, whole.time[[313, 360]])
-        assert (track.start, track.duration) == (10.01, pytest.approx(5.49))
+        assert track.start == 10.01
+        assert track.duration == pytest.approx(5.49)
         assert track.read("sequence_tokens", start=11.0, stop=12.0).shape[1] == 31
         assert features["x.wav#8-"].time[-1] == whole.time[-1]
         late = features["y.wav#2-40"]

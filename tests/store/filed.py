@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vit1dx._types import Array
 from vit1dx.config import Config, ModelConfig
 from vit1dx.model.backend import BackendInfo
 from vit1dx.model.request import DType, Request
@@ -31,7 +32,7 @@ def tokens(seed: int, windows: int = 2, frames: int = 5) -> Tokens:
     """Tokens of some short windows, all different."""
     generator = np.random.default_rng(seed)
     count = windows * frames
-    arrays = {
+    arrays: dict[str, Array] = {
         "class_token": generator.standard_normal((2, windows, DIM), np.float32),
         "sequence_tokens": generator.standard_normal((2, count, DIM), np.float32),
         "time": np.arange(count) / 31.25,
