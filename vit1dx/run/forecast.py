@@ -3,82 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ..errors import Vit1dxError
 from ..extractor import Extractor
 from ..parallel import usable_cores
 from ..store.existing import require_no_shard
 from ..store.place import feature_files, require_folder, require_writable, resolved
-from .estimate import Durations, Size, estimate_seconds, estimate_size, probe_in
+from .estimate import Durations, estimate_seconds, estimate_size, probe_in
 from .loop import by_file
 from .plan import Plan
 from .pool import Job, Pool
-from .results import Summary
+from .results import Forecast, Summary
 from .run import Options, header_of, planned, require_not_read, spec_of
 from .signals import Stopped, StopSignals
 from .sources import Source
 
 #: Files tried for a measurement of speed, and seconds that one may take.
 MEASURED_FILES, MEASURE_SECONDS = 3, 60.0
-#: The measurement ends after so many seconds of audio, or so many of work.
-AUDIO_SECONDS, WORK_SECONDS = 60.0, 3.0
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a run would do.
-
-    Attributes
-    ----------
-    todo : int
-        Files to extract.
-    audio_seconds : float
-        Of them, by their headers, or by their sizes where some say how long they are.
-    guessed : int
-        Files whose length is a guess.
-    size : Size
-        Expected bytes of what is to do.
-    free_bytes : int
-        Room on the output's disk.
-    workers : int
-        Processes.
-    speed : float or None
-        Seconds of audio that one process does a second, measured on a file; None if it could not
-        be.
-    """
-
-    todo: int
-    audio_seconds: float
-    guessed: int
-    size: Size
-    free_bytes: int
-    workers: int
-    speed: float | None
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the run would take, s."""
-        return self.audio_seconds / (self.speed * self.workers) if self.speed else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return {
-            "todo": self.todo,
-            "audio_hours": self.audio_seconds / 3600,
-            "unknown_lengths": self.guessed,
-            "expected_bytes": self.size.total,
-            "expected_token_bytes": self.size.tokens,
-            "expected_attention_bytes": self.size.attention,
-            "free_bytes": self.free_bytes,
-            "workers": self.workers,
-            "times_real_time_a_worker": self.speed,
-            "expected_seconds": self.seconds,
-        }
 
 
 def forecast_all(
@@ -147,22 +88,3 @@ def _speed(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> 
             if event.message.get("speed"):
                 return float(event.message["speed"])
     return None
-
-
-def measure(extractor: Extractor, path: Path) -> float | None:
-    """Seconds of audio of a file that are done a second, by the clock; None of an unusable file."""
-    from ..audio.decode import AudioFile
-
-    rates = []
-    for _ in range(2):  # the first time warms up
-        done, began = 0.0, time.perf_counter()
-        try:
-            with AudioFile(path) as file:
-                for tokens in extractor.stream(file.blocks(), file.sample_rate):
-                    done = tokens.end
-                    if done > AUDIO_SECONDS or time.perf_counter() - began > WORK_SECONDS:
-                        break
-        except Vit1dxError:
-            return None
-        rates.append(done / (time.perf_counter() - began))
-    return max(rates) or None

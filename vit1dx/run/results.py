@@ -4,15 +4,65 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import AudioWarning
 from ..store.format import count_codes
+from .estimate import Size
 from .plan import Plan
 from .sources import PassedOver
 
-if TYPE_CHECKING:
-    from .forecast import Forecast
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes
+    ----------
+    todo : int
+        Files to extract.
+    audio_seconds : float
+        Of them, by their headers, or by their sizes where some say how long they are.
+    guessed : int
+        Files whose length is a guess.
+    size : Size
+        Expected bytes of what is to do.
+    free_bytes : int
+        Room on the output's disk.
+    workers : int
+        Processes.
+    speed : float or None
+        Seconds of audio that one process does a second, measured on a file; None if it could not
+        be.
+    """
+
+    todo: int
+    audio_seconds: float
+    guessed: int
+    size: Size
+    free_bytes: int
+    workers: int
+    speed: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run would take, s."""
+        return self.audio_seconds / (self.speed * self.workers) if self.speed else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "todo": self.todo,
+            "audio_hours": self.audio_seconds / 3600,
+            "unknown_lengths": self.guessed,
+            "expected_bytes": self.size.total,
+            "expected_token_bytes": self.size.tokens,
+            "expected_attention_bytes": self.size.attention,
+            "free_bytes": self.free_bytes,
+            "workers": self.workers,
+            "times_real_time_a_worker": self.speed,
+            "expected_seconds": self.seconds,
+        }
 
 
 @dataclass

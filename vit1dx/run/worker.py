@@ -84,7 +84,7 @@ def _work(channel: Channel) -> None:
             if job["do"] == "probe":
                 channel.send({"event": "done", "seconds": _probe(job["path"])})
             elif job["do"] == "measure":
-                from .forecast import measure
+                from .measure import measure
 
                 channel.send({"event": "done", "speed": measure(extractor, Path(job["path"]))})
             else:
