@@ -26,7 +26,8 @@ BEGIN"""
 #: A failure is carried over where no track is there, or the track is that of the file as it was
 #: before.
 _FAILURES = """
-SELECT f.id, f.reason, f.size, f.mtime_ns, f.segment FROM failures f LEFT JOIN tracks t ON t.id = f.id
+SELECT f.id, f.reason, f.size, f.mtime_ns, f.segment
+FROM failures f LEFT JOIN tracks t ON t.id = f.id
 WHERE t.id IS NULL OR f.unit = t.unit
     OR (f.mtime_ns > t.mtime_ns AND NOT (f.input = t.input AND f.unit < t.unit))"""
 
@@ -91,8 +92,8 @@ class Choice:
                 self._put("tracks", key, number, place, unit.input, *about)
         for key, row in failures.items():
             if self._is_selected(key) and self._is_later(key, row, unit):
-                about = (row["reason"], row["size"], row["mtime_ns"], row.get("segment", ""))
-                self._put("failures", key, number, unit.input, *about)
+                failure = (row["reason"], row["size"], row["mtime_ns"], row.get("segment", ""))
+                self._put("failures", key, number, unit.input, *failure)
 
     def _put(self, table: str, *row: Any) -> None:
         marks = ",".join("?" * len(row))
