@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
+from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, Device, DType, Precision
 from ..store.place import Part, require_part_folder, shard_limit
 from .lists import Entry, FileList
@@ -74,7 +75,7 @@ def extract(
         How tokens and attention are stored.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
-    backend : {"auto", "onnx", "torch"}
+    backend : {"auto", "onnx", "openvino", "torch"}
         What runs the model.
     device : {"auto", "cpu", "cuda"}
         Where it runs.
@@ -166,7 +167,9 @@ def extract(
         quiet,
         raise_signals,
     )
-    with Pool() as pool:  # a worker imports its libraries meanwhile
+    with Pool(
+        likely_backend(weights, backend, precision)
+    ) as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
             attention=attention,

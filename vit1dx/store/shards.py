@@ -240,6 +240,15 @@ class FeatureFolder(Features):
         with self._looking() as catalogue:
             return catalogue.row(track_id)
 
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """See `Features`."""
+        seen: set[str] = set()
+        for path in reversed(self._shards):
+            for track_id, row in self._shard(path).rows():
+                if track_id not in seen:
+                    seen.add(track_id)
+                    yield track_id, row
+
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
         with self._looking() as catalogue:
