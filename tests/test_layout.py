@@ -40,7 +40,7 @@ ONLY_IN = {
     "matplotlib": ("show.",),
     "umap": ("show.report.",),
     "sklearn": ("probe.",),
-    "pyarrow": ("doors.tables",),
+    "pyarrow": ("doors.tables", "run.lists"),
     "zarr": ("doors.tables",),
     "dask": ("run.cluster",),
     "librosa": (),
