@@ -93,8 +93,13 @@ class Names:
 
     def suspects(self) -> set[int]:
         """Hashes of ids that two files would have, or in which others would lie."""
-        files = np.unique(np.array([self._files, self._ids]), axis=1)[1]
-        ids, counts = np.unique(files, return_counts=True)
-        doubled = ids[counts > 1]
-        above = np.intersect1d(ids, np.array(self._folders))
-        return set(doubled.tolist()) | set(above.tolist())
+        ids, files, folders = (
+            np.frombuffer(held, dtype=np.int64) for held in (self._ids, self._files, self._folders)
+        )
+        ordered = np.sort(ids)
+        again = np.isin(ids, ordered[1:][ordered[1:] == ordered[:-1]])
+        pairs = np.unique(np.stack([ids[again], files[again]]), axis=1)  # one file, listed twice
+        found, counts = np.unique(pairs[0], return_counts=True)
+        folders = np.unique(folders)
+        above = folders[np.isin(folders, ordered)]
+        return {*found[counts > 1].tolist(), *above.tolist()}
