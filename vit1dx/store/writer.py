@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
+from .._types import Array
 from ..errors import AudioError, StoreError, WriteError
 from ..model.request import Request
 from .commit import JournaledFile, recover, sync_folder
@@ -219,6 +220,11 @@ class FeatureWriter(Output):
             raise self._write_error(self._raw.error or error) from error
         if self._raw.error is not None:
             raise self._write_error(self._raw.error)
+
+    def put(self, data: Array, offset: int) -> None:
+        """Write bytes, (n,) uint8, where HDF5 has made room for them."""
+        self._raw.seek(offset)
+        self._raw.write(data.data)
 
     def _write_error(self, error: Exception) -> WriteError:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
