@@ -17,6 +17,8 @@ vit1dx info feats.h5
 
 vit1dx info feats.h5 --failures
 
+vit1dx info (the bundled weights)
+
 vit1dx info --runtime"""
 VERIFY_EXAMPLES = """Examples:
 
@@ -33,7 +35,8 @@ def info(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="A feature file or folder of them, ONNX model or weights file.",
+            help="A feature file or folder of them, ONNX model or weights file; the bundled "
+            "weights by default.",
             show_default=False,
         ),
     ] = None,
@@ -49,8 +52,12 @@ def info(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a feature file or folder, an ONNX model or a weights file holds."""
-    from .info import describe, failures_of
+    """Show what a feature file or folder, an ONNX model or a weights file holds.
+
+    Of the bundled weights, and features made by them, also which layer serves which task.
+    """
+    from ..model.weights import bundled
+    from .info import describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
     if runtime:
@@ -61,27 +68,27 @@ def info(
         found = describe_runtime()
         print_json(found) if as_json else print_table([], list(lines(found)))
         return
-    if path is None:
-        raise UsageError("nothing to show; give a file, or --runtime")
+    path = path or bundled(".onnx")
     if failures:
         listed = failures_of(path)
         print_json({"failures": listed}) if as_json else print_failures(listed)
     else:
         values = describe(path)
-        print_json(values) if as_json else print_table([], flatten(values))
+        print_json(values) if as_json else print_table([], flatten(shown(values)))
 
 
 def verify(path: Features, as_json: AsJson = False) -> None:
     """Read features back and check them: structure, values, attention rows, checksums.
 
-    Exit code 1 if something is wrong; every track that is not sound is named.
+    Exit code 1 if something is wrong, or a part is missing or unfinished; every track that is not
+    sound is named.
     """
     from ..store.verify import verify as verify_features
     from .printing import print_json, print_report
 
     report = verify_features(path)
     print_json(report.to_dict()) if as_json else print_report(report)
-    raise typer.Exit(exits.SOME_FAILED if report.problems else 0)
+    raise typer.Exit(0 if report.is_good else exits.SOME_FAILED)
 
 
 def repair(path: Features, as_json: AsJson = False) -> None:

@@ -104,7 +104,8 @@ def plot(
     if output is not None:
         require_suffix(output)
     require_range(start, end, float("inf"))
-    with _opened(source, _needed(kind, layers), "none" if kind == "ssm" else "full") as features:
+    attention: Attention = "none" if kind == "ssm" or layers == "0" else "full"
+    with _opened(source, _needed(kind, layers), attention) as features:
         found = features[_id(features, track)]
         require_range(start, end, found.duration)
         span = start or 0.0, found.duration if end is None else min(end, found.duration)
@@ -276,14 +277,21 @@ def _needed(kind: str, layers: str | None) -> str:
 
 def _kept(features: Features, kind: str, layers: str | None) -> tuple[int, ...]:
     """Layers of a picture, of those that were kept."""
+    from ..show.plot import spread
+    from ..tokens import attended
+
+    if layers is None and kind not in ALL_LAYERS:
+        return spread(attended(features.layers) or features.layers)
+    return kept_layers(features, layers)
+
+
+def kept_layers(features: Features, layers: str | None) -> tuple[int, ...]:
+    """Layers asked for, all by default; `UsageError` if one was not kept."""
     from ..config import ModelConfig
     from ..model.request import parse_layers
-    from ..show.plot import spread
 
-    if layers == "all" or (layers is None and kind in ALL_LAYERS):
+    if layers in (None, "all"):
         return features.layers
-    if layers is None:
-        return spread([layer for layer in features.layers if layer > 0] or features.layers)
     asked = parse_layers(layers, ModelConfig(**features.config["model"]))
     for layer in asked:
         if layer not in features.layers:
@@ -322,15 +330,10 @@ def _curve_if_any(track: StoredTrack) -> OnsetCurve | None:
 
 
 def _music(track: StoredTrack, audio: Path | None) -> Path | None:
-    """The file that a track was made of, if it is there and has not changed."""
-    if audio is not None:
-        return audio
-    source = Path(str(track.attributes["source"]))
-    try:
-        same = source.stat().st_size == track.attributes["size"]
-    except OSError:
-        return None
-    return source if same else None
+    """The file given, or the one that a track was made of, if it is there and has not changed."""
+    from ..show.sound import music_of
+
+    return audio or music_of(track.attributes)
 
 
 def _require_music(track: StoredTrack, audio: Path | None) -> Path:

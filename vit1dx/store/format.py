@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -29,11 +29,22 @@ AXES = {
     "window_start": ("window",),
 }
 ATTENTION_AXES = {
-    "class": ("layer", "window", "head", "key"),
-    "full": ("layer", "window", "head", "query", "key"),
+    "class": ("window", "head", "key"),
+    "full": ("window", "head", "query", "key"),
 }
+#: First axes of arrays of all layers, and of attention where 0, which has none, is among them.
+LAYER_AXES = ("layer", "attention_layer")
 SHARED_SCALES = ("feature", "head")
 GROWING = ("window", "time")
+
+
+def array_axes(layers: Sequence[int], attention: str) -> dict[str, tuple[str, ...]]:
+    """Axes of all arrays of a track that keeps these layers and this of attention."""
+    if attention == "none":
+        return AXES
+    first = LAYER_AXES[0 in layers]
+    return {**AXES, "attention": (first, *ATTENTION_AXES[attention])}
+
 
 _REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
 
@@ -55,10 +66,16 @@ def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
     By hand, because `dims[i].attach_scale` also lists `data` in the scale: for a scale that all
     tracks share the list makes each track dearer than the one before. Readers do not need it.
     """
-    references = np.empty(len(scales), dtype=object)
+    listed = references([scale.ref for scale in scales])
+    data.attrs.create("DIMENSION_LIST", listed, dtype=_REFERENCES)
+
+
+def references(scales: Sequence[h5py.Reference]) -> Array:
+    """A scale an axis, as ``DIMENSION_LIST`` has them."""
+    values = np.empty(len(scales), dtype=_REFERENCES)
     for axis, scale in enumerate(scales):
-        references[axis] = np.array([scale.ref], dtype=h5py.ref_dtype)
-    data.attrs.create("DIMENSION_LIST", references, dtype=_REFERENCES)
+        values[axis] = np.array([scale], dtype=h5py.ref_dtype)
+    return values
 
 
 def storable(text: str) -> str:
@@ -97,6 +114,32 @@ UNKNOWN_TRAINING = -1
 VERSIONS = ("v108", "v108")
 
 
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What two roots of feature files differ in: key, and the value of each."""
+    ours, theirs = (dict(_flat("", json.loads(json.dumps(values)))) for values in (one, other))
+    keys = sorted({*ours, *theirs})
+    return [
+        (key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key == "config" and isinstance(value, str):
+            value = json.loads(value)
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield prefix + key, value
+
+
+class Heading(Protocol):
+    """Says how a feature file that is to be made was made."""
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the root of a file, but for the number of a shard."""
+
+
 @dataclass(frozen=True)
 class Header:
     """How a feature file was made.
@@ -113,8 +156,9 @@ class Header:
         What really runs; must be known when a file is made.
     precision : str or None
         What the model computes in; None where it is the weights' own.
-    shard : int or None
-        Which shard of a folder the file is; None where it is alone.
+    shares : str
+        What tells how the collection was shared out to parts from other ways; empty where it is
+        not.
     """
 
     weights: WeightsInfo
@@ -123,7 +167,7 @@ class Header:
     dtype: str = "float32"
     backend: BackendInfo | None = None
     precision: str | None = None
-    shard: int | None = None
+    shares: str = ""
 
     @property
     def computes_in(self) -> str:
@@ -131,7 +175,7 @@ class Header:
         return self.precision or self.weights.precision
 
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root."""
+        """Attributes of the root of a file, but for the number of a shard."""
         assert self.backend is not None, "a file is made once the backend is known"
         trained = self.weights.trained
         return {
@@ -149,7 +193,7 @@ class Header:
             "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
             "finished": np.int8(0),
             **({"model_exported_from": source} if (source := self.weights.exported_from) else {}),
-            **({} if self.shard is None else {"shard": self.shard}),
+            **({"shares": self.shares} if self.shares else {}),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError
-from .format import ATTENTION_AXES, AXES, SHARED_SCALES
+from ..errors import StoreError, reason_of
+from ..tokens import attended
+from .format import LAYER_AXES, SHARED_SCALES, array_axes
 from .index import Row
+from .means import NAME
 from .place import feature_files
-from .reader import FeatureFile
-from .shards import why_no_shard
+from .reader import FeatureFile, Parts
+from .shards import state_of_parts, why_no_shard
 from .track import checksums
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
@@ -49,6 +51,8 @@ class Report:
         Whether the run that wrote it came to its end.
     opened : bool
         Whether it could be opened as a feature file at all.
+    parts : Parts or None
+        How far the parts are, where it is in parts.
     """
 
     path: Path
@@ -58,6 +62,12 @@ class Report:
     failures: dict[str, Row] = field(default_factory=dict)
     finished: bool = False
     opened: bool = True
+    parts: Parts | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong, and no part is missing."""
+        return not self.problems and (self.parts is None or self.parts.whole)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -66,6 +76,7 @@ class Report:
             "tracks": self.tracks,
             "sound": len(self.sound),
             "finished": self.finished,
+            **({"parts": asdict(self.parts)} if self.parts else {}),
             "problems": [{"id": key, "problem": text} for key, text in self.problems],
         }
 
@@ -108,12 +119,14 @@ def check_file(
         ]
         layers = list(features.layers)
         request = features.config["request"]
+        places = {key: place for place, key in enumerate(index)}
         for track_id in sorted(found):
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
             if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
+            problems += _mean_problems(root, track_id, places.get(track_id))
             report.problems += [(track_id, problem) for problem in problems]
         features.committed.require_read()
         if features.committed.was_written:
@@ -157,6 +170,18 @@ def _track_problems(
         return [f"cannot be read: {' '.join(str(error).split())}"]
 
 
+def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterator[str]:
+    """What is wrong with the row of a track in the index's matrix, if it has one."""
+    if place is None or NAME not in root["index"]:
+        return
+    try:
+        row, track = root["index"][NAME][place], root["tracks"][track_id]
+        if NAME in track and not np.isnan(row).all() and row.tobytes() != track[NAME][:].tobytes():
+            yield f"{NAME} differs from its row in the index"
+    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+        yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
+
+
 def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
     missing = [name for name in ATTRIBUTES if name not in group.attrs]
     if missing:
@@ -164,15 +189,16 @@ def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> 
     damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
     if damaged:
         yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = dict(AXES)
-    if request["attention"] != "none":
-        axes["attention"] = ATTENTION_AXES[request["attention"]]
-    absent = sorted({*axes, "layer", "window"}.difference(group))
+    axes = array_axes(layers, request["attention"])
+    own = {axis for named in axes.values() for axis in named}.difference(SHARED_SCALES)
+    absent = sorted({*axes, *own}.difference(group))
     if absent:
         yield f"has no {', '.join(absent)}"
         return
     if list(group["layer"]) != layers:
         yield f"has layers {list(group['layer'])}, the file {layers}"
+    if "attention_layer" in own and list(group["attention_layer"]) != list(attended(layers)):
+        yield f"has attention of layers {list(group['attention_layer'])}, the file of others"
     sizes = _sizes(group)
     for name, named in axes.items():
         data = group[name]
@@ -193,7 +219,7 @@ def _is_text(value: object) -> bool:
 
 
 def _sizes(group: h5py.Group) -> dict[str, int]:
-    names = {"layer", "window", "time", "query", "key", *SHARED_SCALES}
+    names = {*LAYER_AXES, "window", "time", "query", "key", *SHARED_SCALES}
     homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
     return {name: len(home[name]) for name, home in homes if name in home}
 
@@ -281,15 +307,18 @@ def combined(path: Path, reports: Sequence[Report]) -> Report:
     """Reports on the shards of a folder as one; that on a file as it is."""
     if not path.is_dir():
         return reports[0]
+    finished = {report.path: report.finished for report in reports}
+    parts = state_of_parts(path, list(finished), finished.__getitem__)
     return Report(
         path,
         tracks=sum(report.tracks for report in reports),
         sound=[key for report in reports for key in report.sound],
         problems=[
-            (key, text if key else f"{report.path.name}: {text}")
+            (key, text if key else f"{report.path.relative_to(path)}: {text}")
             for report in reports
             for key, text in report.problems
         ],
         failures={key: row for report in reports for key, row in report.failures.items()},
-        finished=reports[-1].finished,
+        finished=parts.whole if parts else reports[-1].finished,
+        parts=parts,
     )

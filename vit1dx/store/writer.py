@@ -23,8 +23,9 @@ from ..errors import AudioError, StoreError, WriteError
 from ..model.request import Request
 from .commit import JournaledFile, recover, sync_folder
 from .existing import require_extendable, require_replaceable
-from .format import VERSIONS, Header, add_scale, storable, warning_codes
+from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
+from .means import Means, create_means
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
 
@@ -63,6 +64,10 @@ class Output(ABC):
         AudioError
             If there is no place for it.
         """
+
+    @abstractmethod
+    def place_for(self, size: int) -> FeatureWriter:
+        """The file that the next track, of so many bytes, belongs into."""
 
     @abstractmethod
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
@@ -109,10 +114,12 @@ class FeatureWriter(Output):
     Parameters
     ----------
     path : path
-    header : Header, optional
+    header : Heading, optional
         Of the file to be made; one that exists keeps its own.
     overwrite : bool
         Replace a file that is there.
+    shard : int, optional
+        Which shard of a folder the file is; by default, it is alone.
 
     Attributes
     ----------
@@ -126,7 +133,11 @@ class FeatureWriter(Output):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], header: Header | None = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        header: Heading | None = None,
+        overwrite: bool = False,
+        shard: int | None = None,
     ) -> None:
         self.path = Path(path)
         require_writable(self.path)
@@ -135,7 +146,8 @@ class FeatureWriter(Output):
         try:
             recover(self.path)
             if header and is_made:
-                create(self.path, header.attributes())
+                number = {} if shard is None else {"shard": shard}
+                create(self.path, {**header.attributes(), **number})
             self._raw = JournaledFile(self.path, writable=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None
@@ -160,6 +172,7 @@ class FeatureWriter(Output):
         asked = json.loads(self._file.attrs["config"])["request"]
         self._request = Request(tuple(asked["layers"]), asked["attention"])
         self._dtype: str = asked["dtype"]
+        self.means = Means(self._file, self._dtype)
 
     @contextmanager
     def track(self, track_id: str) -> Iterator[TokenBuffer]:
@@ -171,12 +184,17 @@ class FeatureWriter(Output):
     @property
     def size(self) -> int:
         """Bytes of the file, with what waits to be committed, but for new chunks of the tables."""
-        return self._file.id.get_filesize() + self.index.held_bytes + self.failures.held_bytes
+        waiting = (self.index, self.failures, self.means)
+        return self._file.id.get_filesize() + sum(table.held_bytes for table in waiting)
 
     def begin(self, track_id: str, size: int = 0) -> TrackWriter:
         """See `Output`; the size does not matter."""
         self.require_place(track_id)
         return TrackWriter(self, track_id, self._request)
+
+    def place_for(self, size: int) -> FeatureWriter:
+        """See `Output`."""
+        return self
 
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """See `Output`."""
@@ -196,6 +214,7 @@ class FeatureWriter(Output):
         began = time.monotonic()
         with self.writing():
             self.index.write()
+            self.means.write(len(self.index))
             self.failures.write()
             self._file.flush()
             self._raw.commit()
@@ -218,6 +237,10 @@ class FeatureWriter(Output):
             if self._raw.error is None and not isinstance(error, (OSError, RuntimeError)):
                 raise
             raise self._write_error(self._raw.error or error) from error
+        self.require_written()
+
+    def require_written(self) -> None:
+        """Raise `WriteError` if writing failed where HDF5 could not be told."""
         if self._raw.error is not None:
             raise self._write_error(self._raw.error)
 
@@ -241,7 +264,9 @@ class FeatureWriter(Output):
         known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
         row = {key: attributes.get(key, known[key]) for key in known}
         codes = warning_codes(attributes.get("warnings", ()))
-        self.index.put(track_id, **row, warnings=codes)
+        place = self.index.put(track_id, **row, warnings=codes)
+        if "mean_token" in group:
+            self.means.put(place, group["mean_token"][:])
         self.failures.remove(track_id)
         self._waits = True
 
@@ -294,6 +319,7 @@ def create(path: Path, attributes: Mapping[str, Any]) -> None:
             file.create_group("tracks")
             create_table(file, "index", INDEX)
             create_table(file, "failures", FAILURES)
+            create_means(file, config["request"]["dtype"])
         move_into_place(new, path)
     except OSError:
         new.unlink(missing_ok=True)
