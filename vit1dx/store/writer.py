@@ -32,6 +32,9 @@ from .track import TokenBuffer, TrackWriter
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.
 COMMIT_SECONDS, COMMIT_BYTES = 0.5, 32 << 20
 
+#: More of a track's than there are.
+MOST_ATTRIBUTES = 64
+
 _O = TypeVar("_O", bound="Output")
 
 
@@ -272,7 +275,10 @@ class FeatureWriter(Output):
 
     def new_group(self) -> h5py.Group:
         """A group outside the tree: gone, unless it is linked."""
-        return self._file.create_group(None)
+        # Attributes in the group's head: a heap for them would take 1.5 kB a track.
+        layout = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        layout.set_attr_phase_change(MOST_ATTRIBUTES, 0)
+        return h5py.Group(h5py.h5g.create(self._file.id, None, gcpl=layout))
 
     def close(self) -> None:
         """See `Output`."""
