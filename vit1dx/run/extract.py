@@ -167,9 +167,8 @@ def extract(
         quiet,
         raise_signals,
     )
-    with Pool(
-        likely_backend(weights, backend, precision)
-    ) as pool:  # a worker imports its libraries meanwhile
+    # A worker imports its libraries meanwhile.
+    with Pool(likely_backend(weights, backend, precision)) as pool:
         extractor = Extractor(
             layers,
             attention=attention,

@@ -14,11 +14,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, reason_of
@@ -160,10 +162,13 @@ def extract_file(
     with AudioFile(path) as file:
         done = 0.0
         checks = SignalChecks(file.sample_rate)
-        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
-            track.add(tokens)
-            progress(float(tokens.time[-1]) - done)
-            done = float(tokens.time[-1])
+        blocks = checks.watch(file.blocks())
+        # Closed, no thread writes any more into memory that the next track will have.
+        with closing(extractor.stream(blocks, file.sample_rate, track.empty)) as stream:
+            for tokens in stream:
+                track.add(tokens)
+                progress(float(tokens.time[-1]) - done)
+                done = float(tokens.time[-1])
         track.attributes = {
             "source": printable(os.path.abspath(path)),
             "size": file.status.st_size,
@@ -197,6 +202,9 @@ class _ChannelSink:
     def __init__(self, channel: Channel, path: str) -> None:
         self._channel, self._path = channel, path
         channel.discard()  # a track before this one may have ended halfway
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return self._channel.empty(shape, np.dtype(np.float32))
 
     def keep(self, array: Array) -> Array:
         return self._channel.share(array)
