@@ -107,6 +107,7 @@ def gathered(features: Features, path: Path, options: ProbeOptions) -> Data:
     ids = list(features)
     table = by_track(read_table(path), ids, options.track_column) if path.is_file() else None
     is_local = path.is_dir() or task not in WHOLE_TASKS or _has_times(task, table)
+    labels: Labels
     if is_local:
         labels, matches = _local(task, path, table, ids)
         groups = _groups(table, labels.ids, ids, options)

@@ -21,7 +21,16 @@ from ..store.reader import Features
 from ..store.shards import open_features
 from .baselines import NAMES, AudioFrames, AudioVectors, log_mel, save_frames, vectors_of
 from .data import Data, LocalLabels, gathered
-from .features import WHOLE, Constant, Feature, TokenFeature, require_kept, require_tracks
+from .features import (
+    WHOLE,
+    Constant,
+    Feature,
+    TokenFeature,
+    Tokens,
+    kept,
+    require_kept,
+    require_tracks,
+)
 from .measure import Found, measure_local, measure_whole
 from .names import few
 from .options import AUTO_HOURS, ProbeOptions
@@ -98,29 +107,27 @@ def token_features(features: Features, data: Data, options: ProbeOptions) -> lis
     UsageError
         If they were not kept, or do not suit the task.
     """
-    allowed = ("sequence",) if isinstance(data.labels, LocalLabels) else WHOLE
-    kinds = options.tokens or allowed
-    for kind in kinds:
-        if kind not in allowed:
-            raise UsageError(
-                f"--tokens {kind}; {', '.join(allowed)} is accepted for {data.labels.task.name}"
-            )
+    is_local = isinstance(data.labels, LocalLabels)
+    kinds = _kinds(options.tokens, ("sequence",) if is_local else WHOLE, data.labels.task.name)
     layers = features.layers if options.layers is None else options.layers
     for layer in layers:
         if layer not in features.layers:
-            kept = ", ".join(map(str, features.layers))
-            raise UsageError(f"no layer {layer} in {features.path}; layers {kept} were kept")
+            there = ", ".join(map(str, features.layers))
+            raise UsageError(f"no layer {layer} in {features.path}; layers {there} were kept")
     first = data.labels.ids[0]
-    there = [kind for kind in kinds if options.tokens or _is_kept(features, first, kind)]
-    for kind in there or kinds:
+    found = [kind for kind in kinds if options.tokens or kept(features, first, kind)]
+    for kind in found or kinds:
         require_kept(features, first, kind)
-    return [TokenFeature(features.path, layer, kind) for kind in there for layer in layers]
+    return [TokenFeature(features.path, layer, kind) for kind in found for layer in layers]
 
 
-def _is_kept(features: Features, track_id: str, kind: Any) -> bool:
-    from .features import kept
-
-    return kept(features, track_id, kind)
+def _kinds(
+    asked: Sequence[str] | None, allowed: tuple[Tokens, ...], task: str
+) -> tuple[Tokens, ...]:
+    for kind in asked or ():
+        if kind not in allowed:
+            raise UsageError(f"--tokens {kind}; {', '.join(allowed)} is accepted for {task}")
+    return tuple(kind for kind in allowed if asked is None or kind in asked)
 
 
 def _every(features: Features, data: Data, options: ProbeOptions) -> int:
