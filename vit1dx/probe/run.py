@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ from .features import (
     require_kept,
     require_tracks,
 )
+from .frames import step_of
+from .local import EventTask
 from .measure import Found, measure_local, measure_whole
 from .names import few
 from .options import AUTO_HOURS, ProbeOptions
@@ -87,6 +90,7 @@ def probe(
             everything: list[Feature] = [*tokens, Constant(path=features), *audio]
             found = _measured(everything, data, every, options, progress)
         about = _about(opened, labels, data, every, options)
+        remarks = [*_coarse(opened, data), *_lacking(tokens, options), *remarks]
     lines = [
         line_of(feature.name, feature.layer, feature.tokens, each)
         for feature, each in zip(everything, found, strict=True)
@@ -132,13 +136,28 @@ def _kinds(
 
 def _every(features: Features, data: Data, options: ProbeOptions) -> int:
     """How many frames lie between those that are fitted on, so that these are not too many."""
-    if not isinstance(data.labels, LocalLabels):
+    step = _step(features, data)
+    if step is None:
         return 1
     index = features.index()
     seconds = sum(float(index[track_id]["duration"]) for track_id in data.labels.ids)
-    time = features[data.labels.ids[0]].read("time")
-    step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
     return max(1, int(np.ceil(seconds / step / options.frames)))
+
+
+def _step(features: Features, data: Data) -> float | None:
+    """Time from one frame to the next, s; None where there are no frames to probe."""
+    if not isinstance(data.labels, LocalLabels):
+        return None
+    step = step_of(features[data.labels.ids[0]].read("time"))
+    return step if np.isfinite(step) else 1.0
+
+
+def _coarse(features: Features, data: Data) -> list[str]:
+    """Whether frames are too far apart to place events."""
+    step, task = _step(features, data), data.labels.task
+    if step is None or not isinstance(task, EventTask) or step / 2 <= task.tolerance:
+        return []
+    return [f"tokens {step:.3g} s apart cannot place {task.name} to within {task.tolerance} s"]
 
 
 def _measured(
@@ -157,18 +176,20 @@ def _measured(
             raise Stopped
 
     measure = partial(_measure, data=data, every=every, options=options, pulse=pulse)
-    found: list[list[Found]] = []
-    try:
-        with threadpool_limits(1):  # features side by side serve cores better than small products
-            for feature, each in zip(
-                features, side_by_side(measure, features, workers), strict=True
-            ):
-                found.append(each)
+    # Features side by side serve cores better than the threads of small products do.
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        waiting = {pool.submit(measure, feature): feature for feature in features}
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                future.result()
                 if progress is not None:
-                    progress(len(found), len(features), feature.name)
-    finally:
-        stop.set()
-    return found
+                    progress(done, len(features), waiting[future].name)
+        except BaseException:
+            stop.set()
+            for future in waiting:
+                future.cancel()
+            raise
+    return [future.result() for future in waiting]
 
 
 def _measure(
@@ -224,7 +245,8 @@ def _of_music(
 ) -> list[Feature]:
     config = MelConfig(**features.config["mel"])
     ids = data.labels.ids
-    durations = {track_id: float(features.index()[track_id]["duration"]) for track_id in ids}
+    index = features.index()
+    durations = {track_id: float(index[track_id]["duration"]) for track_id in ids}
     is_local = isinstance(data.labels, LocalLabels)
     times = {i: features[i].read("time") for i in ids} if is_local else {}
 
@@ -247,6 +269,15 @@ def _of_music(
         AudioVectors(name, {i: one[name] for i, one in zip(ids, found, strict=True)})
         for name in NAMES
     ]
+
+
+def _lacking(tokens: Sequence[TokenFeature], options: ProbeOptions) -> list[str]:
+    """What kinds of tokens were not kept."""
+    kinds = {feature.tokens for feature in tokens}
+    if options.tokens or kinds == {"sequence"} or kinds == set(WHOLE):
+        return []
+    left_out = ", ".join(kind for kind in WHOLE if kind not in kinds)
+    return [f"left out: {left_out} tokens, which were not kept"]
 
 
 def _convergence(lines: Sequence[Any]) -> list[str]:
