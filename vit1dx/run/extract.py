@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
+from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, Device, DType, Precision
 from ..store.place import Part, require_part_folder, shard_limit
-from .parts import parse_part, share_of
+from .lists import Entry, FileList
+from .parts import parse_part, shares_for
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
-from .run import Options, extract_all
-from .sources import PassedOver, collect, list_files
+from .run import Options, extract_all, extract_batches
+from .sources import PassedOver, Source, collect
+from .stream import require_names, stream
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -72,14 +75,15 @@ def extract(
         How tokens and attention are stored.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
-    backend : {"auto", "onnx", "torch"}
+    backend : {"auto", "onnx", "openvino", "torch"}
         What runs the model.
     device : {"auto", "cpu", "cuda"}
         Where it runs.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         What the model computes in; by default what the weights are in.
     files_from : path, optional
-        A list of more files, one a line or separated by NUL bytes; ``"-"`` is standard input.
+        A list of more files (see `vit1dx.run.lists.FileList`): text, one a line or separated by
+        NUL bytes, or CSV, JSON lines or Parquet; ``"-"`` is standard input.
     exclude, include : iterable of str
         Globs of files and folders to leave out, and of others to take too, though hidden or of
         another ending.
@@ -147,7 +151,7 @@ def extract(
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
-    listed = [] if files_from is None else list_files(files_from)
+    listed = None if files_from is None else FileList(files_from)
     limit = shard_limit(os.fspath(output), shard_size)
     place, share = Path(output), None if part is None else _part_of(output, part, limit)
     options = Options(
@@ -163,7 +167,9 @@ def extract(
         quiet,
         raise_signals,
     )
-    with Pool() as pool:  # a worker imports its libraries meanwhile
+    with Pool(
+        likely_backend(weights, backend, precision)
+    ) as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
             attention=attention,
@@ -173,27 +179,69 @@ def extract(
             device=device,
             precision=precision,
         )
-        passed_over = PassedOver()
+        search = _Search(list(exclude), list(include), follow_symlinks, root, PassedOver(), quiet)
+        if listed is not None and not given and not listed.is_short:
+            batches, shares = search.stream(listed, place, share)
+            options = replace(options, shares=shares)
+            summary = extract_batches(batches, extractor, options, pool)
+        else:
+            texts = [os.fspath(path) for path in given]
+            sources, shares = search.all(texts, listed or (), place, share)
+            options = replace(options, shares=shares)
+            summary = extract_all(sources, extractor, options, pool)
+    summary.passed_over = search.passed_over
+    return summary
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds the files of a run, as its options say."""
+
+    exclude: list[str]
+    include: list[str]
+    follow_symlinks: bool
+    root: StrPath | None
+    passed_over: PassedOver
+    quiet: bool
+
+    def all(
+        self, texts: list[str], listed: Iterable[Entry], place: Path, part: Part | None
+    ) -> tuple[list[Source], str]:
+        """The files of a run, or of a part, and the digest of the shares."""
         sources = collect(
-            [os.fspath(path) for path in given],
+            texts,
             listed,
-            exclude=list(exclude),
-            include=list(include),
-            follow_symlinks=follow_symlinks,
-            root=root,
-            passed_over=passed_over,
+            exclude=self.exclude,
+            include=self.include,
+            follow_symlinks=self.follow_symlinks,
+            root=self.root,
+            passed_over=self.passed_over,
         )
         if not sources:
-            words = ["nothing to do: no audio files found", *passed_over_lines(passed_over)]
+            words = ["nothing to do: no audio files found", *passed_over_lines(self.passed_over)]
             raise NoFilesError("; ".join(words))
-        if share is not None:
-            sources, shares = share_of(sources, place, share)
-            options = replace(options, shares=shares)
-        if not quiet:
-            show_passed_over(passed_over)
-        summary = extract_all(sources, extractor, options, pool)
-    summary.passed_over = passed_over
-    return summary
+        if not self.quiet:
+            show_passed_over(self.passed_over)
+        if part is None:
+            return sources, ""
+        shares = shares_for(place, part, sources)
+        return [source for source in sources if shares.of(source.id) == part.number], shares.digest
+
+    def stream(
+        self, listed: FileList, place: Path, part: Part | None
+    ) -> tuple[Iterator[list[Source]], str]:
+        """As `all`, of a long list: some files after others."""
+        require_names(listed, self.root)
+        of = self.exclude, self.include, self.root
+        if part is None:
+            return stream(listed, *of, self.passed_over), ""
+        every = (source for batch in stream(listed, *of) for source in batch)
+        shares = shares_for(place, part, every)
+
+        def is_ours(track_id: str) -> bool:
+            return shares.of(track_id) == part.number
+
+        return stream(listed, *of, self.passed_over, is_ours), shares.digest
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,23 @@ class Options:
 def extract_all(
     sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
 ) -> Summary:
-    """Extract what of the sources the output does not hold yet.
+    """Extract what of the sources the output does not hold yet; see `extract_batches`."""
+    return extract_batches([sources], extractor, options, pool, one=True)
+
+
+def extract_batches(
+    batches: Iterable[Sequence[Source]],
+    extractor: Extractor,
+    options: Options,
+    pool: Pool,
+    one: bool = False,
+) -> Summary:
+    """Extract what the output does not hold yet, of some sources after others.
+
+    Parameters
+    ----------
+    one : bool
+        Whether there is one batch: what else the output holds is looked for among its tracks.
 
     Raises
     ------
@@ -112,32 +128,41 @@ def extract_all(
         shares=options.shares,
     )
     _require_output(options)
-    _require_not_read(options.output, sources)
     # The signals last, which may raise: by then the lock is free.
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
-        summary, done = Summary(options.output, len(sources)), Plan([])
+        summary, finished = Summary(options.output, 0), False
         try:
-            done = _compare(sources, header, options, signals.check)
-            _take_over(done, summary)
-            if done.todo:
-                _extract(done, extractor, header, options, pool, signals.check, summary)
-            elif not feature_files(options.output):
-                backend = pool.load(_spec(extractor, options, 1), signals.check)
-                _writer(replace(header, backend=backend), options).close()
-            elif not done.finished:
-                _writer(header, options).close()
+            for sources in batches:
+                _require_not_read(options.output, sources)
+                done = _compare(sources, header, options, signals.check, one)
+                summary.take_over(len(sources), done)
+                if done.todo:
+                    _extract(done, extractor, header, options, pool, signals.check, summary, one)
+                    options = replace(options, overwrite=False)
+                summary.outdated += [key for key, _ in summary.failures if key in done.outdated]
+                finished = one and (done.finished or bool(done.todo))
+                if summary.stopped:
+                    break
+            if not (summary.stopped or finished):
+                _finish(extractor, header, options, pool, signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)
-        summary.outdated = [key for key, _ in summary.failures if key in done.outdated]
         summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
         return summary
 
 
-def _take_over(done: Plan, summary: Summary) -> None:
-    """Put what was compared into the summary."""
-    summary.already, summary.changed = done.already, len(done.changed)
-    summary.failures, summary.unreadable = done.failures, done.unreadable
-    summary.gone, summary.others = done.gone, done.others
+def _finish(
+    extractor: Extractor,
+    header: Header,
+    options: Options,
+    pool: Pool,
+    check: Callable[[], None],
+) -> None:
+    """Record that all is done; a part of a collection may have no files at all."""
+    if not feature_files(options.output):
+        backend = pool.load(_spec(extractor, options, 1), check)
+        header = replace(header, backend=backend)
+    _writer(header, options).close()
 
 
 def _require_output(options: Options) -> None:
@@ -181,7 +206,11 @@ def _writer(header: Header, options: Options) -> Output:
 
 
 def _compare(
-    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+    sources: Sequence[Source],
+    header: Header,
+    options: Options,
+    check: Callable[[], None],
+    others: bool,
 ) -> Plan:
     """`_plan`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
@@ -191,11 +220,15 @@ def _compare(
             check()
             passing()
 
-        return _plan(sources, header, options, checked)
+        return _plan(sources, header, options, checked, others)
 
 
 def _plan(
-    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+    sources: Sequence[Source],
+    header: Header,
+    options: Options,
+    check: Callable[[], None],
+    others: bool,
 ) -> Plan:
     files = feature_files(options.output)
     if options.overwrite or not files:
@@ -207,7 +240,7 @@ def _plan(
         **({"shares": header.shares} if header.shares else {}),
     }
     again = options.retry_failed, options.checksum
-    done = plan(sources, options.output, settings, *again, check)
+    done = plan(sources, options.output, settings, *again, check, others)
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
     try:
@@ -236,6 +269,7 @@ def _extract(
     pool: Pool,
     check: Callable[[], None],
     summary: Summary,
+    is_last: bool,
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
@@ -268,7 +302,7 @@ def _extract(
             options.checksum,
         )
         _warn_of_lengths(done.todo, durations, progress, summary)
-        run(done.todo, pool, writer, progress, limits, summary, check)
+        run(done.todo, pool, writer, progress, limits, summary, check, is_last)
 
 
 def _warn_of_lengths(
