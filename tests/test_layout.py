@@ -39,6 +39,7 @@ ONLY_IN = {
     "matplotlib": ("show.",),
     "sklearn": ("probe.",),
     "dask": ("run.cluster",),
+    "distributed": ("run.cluster",),
     "librosa": (),
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..errors import (
+    ClusterError,
+    ClusterLostError,
     LockedError,
     NoFilesError,
     SpaceError,
@@ -19,6 +21,8 @@ SOME_FAILED, USAGE, NOTHING_DONE, BUSY, STORE = 1, 2, 3, 4, 5
 OF_ERRORS: dict[type[Vit1dxError], int] = {
     WriteError: SOME_FAILED,
     TrainingError: SOME_FAILED,
+    ClusterLostError: SOME_FAILED,
+    ClusterError: NOTHING_DONE,
     NoFilesError: NOTHING_DONE,
     SpaceError: NOTHING_DONE,
     LockedError: BUSY,

@@ -159,6 +159,16 @@ def extract(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|FILE",
+            help="Do the files on a Dask cluster: its scheduler's address, as "
+            "tcp://10.0.0.1:8786, or scheduler file.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -210,6 +220,7 @@ def extract(
         retry_failed=retry_failed,
         checksum=checksum,
         workers=workers,
+        scheduler=scheduler,
         timeout=timeout,
         memory=memory,
         quiet=quiet,

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from ..errors import NoFilesError, UsageError
 from ..model.request import Attention, BackendName, Device, DType, Precision
 from ..store.place import shard_limit
+from .cluster import Cluster
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
@@ -41,6 +42,7 @@ def extract(
     retry_failed: bool = False,
     checksum: bool = False,
     workers: int | None = None,
+    scheduler: str | None = None,
     timeout: float | None = None,
     memory: float = 2.0,
     quiet: bool = True,
@@ -93,6 +95,9 @@ def extract(
         Know changed files by content, not by size and time.
     workers : int, optional
         Processes; one a usable core by default.
+    scheduler : str, optional
+        Do the files on a Dask cluster: the address of its scheduler (``"tcp://10.0.0.1:8786"``), or
+        its scheduler file. The output is a folder then, on storage that all machines share.
     timeout : float, optional
         Seconds that a file may take; by default ten minutes and its duration.
     memory : float
@@ -118,6 +123,8 @@ def extract(
         If there are no audio files in `paths`.
     WeightsError, BackendError
         If the model cannot be run.
+    ClusterError
+        If the cluster cannot be reached, or is lost (`ClusterLostError`), or cannot work.
     SpaceError
         If the disk has no room for the features; nothing is written.
     LockedError
@@ -153,7 +160,7 @@ def extract(
         quiet,
         raise_signals,
     )
-    with Pool() as pool:  # a worker imports its libraries meanwhile
+    with _pool(scheduler, options) as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
             attention=attention,
@@ -181,3 +188,17 @@ def extract(
         summary = extract_all(sources, extractor, options, pool)
     summary.passed_over = passed_over
     return summary
+
+
+def _pool(scheduler: str | None, options: Options) -> Pool | Cluster:
+    """What does the files."""
+    if scheduler is None:
+        return Pool()
+    if options.shard_bytes is None:
+        raise UsageError(
+            f"--scheduler with one file, {options.output}; end -o in '/' for a folder, in which "
+            "each worker has shards of its own"
+        )
+    if options.workers is not None:
+        raise UsageError(f"--workers {options.workers} with --scheduler; the cluster has its own")
+    return Cluster(scheduler)

@@ -78,16 +78,29 @@ def run(
     """
     began = time.perf_counter()
     with writer:
-        extraction = _Run(writer, progress, limits, summary)
-        try:
-            for event in pool.run(extraction.jobs(sources)):
-                check()
-                extraction.handle(event)
-                writer.commit_if_due()
-        except Stopped as stopped:
-            summary.stopped = str(stopped)
+        add(sources, pool, writer, progress, limits, summary, check)
         writer.finished = summary.stopped is None
     summary.wall_seconds = time.perf_counter() - began
+
+
+def add(
+    sources: Sequence[Source],
+    pool: Pool,
+    writer: Output,
+    progress: Progress,
+    limits: Limits,
+    summary: Summary,
+    check: Callable[[], None],
+) -> None:
+    """`run`, but the output stays open, and what was finished last may wait for its commit."""
+    extraction = _Run(writer, progress, limits, summary)
+    try:
+        for event in pool.run(extraction.jobs(sources)):
+            check()
+            extraction.handle(event)
+            writer.commit_if_due()
+    except Stopped as stopped:
+        summary.stopped = str(stopped)
 
 
 class _Run:

@@ -6,19 +6,19 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..audio.files import mtime_ns, printable
 from ..errors import StoreError, UsageError
 from ..extractor import Extractor
 from ..model.request import require_choice
 from ..parallel import usable_cores
-from ..store.commit import recover
 from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
 from ..store.lock import OutputLock
 from ..store.place import feature_files, require_folder, require_writable
 from ..store.shards import FolderWriter
+from ..store.shared import recover_output
 from ..store.writer import FeatureWriter, Output
 from .estimate import (
     Durations,
@@ -90,8 +90,26 @@ class Options:
             raise UsageError(f"workers {self.workers}; 1 or more are accepted")
 
 
+class Elsewhere(Protocol):
+    """Does a run's files somewhere else than in this machine's processes."""
+
+    def seal(self, output: Path) -> None:
+        """Have those that still write to an output end and close it; the run has its lock."""
+
+    def extract(
+        self,
+        done: Plan,
+        extractor: Extractor,
+        header: Header,
+        options: Options,
+        check: Callable[[], None],
+        summary: Summary,
+    ) -> None:
+        """Do what is to be done, and complete the summary."""
+
+
 def extract_all(
-    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
+    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool | Elsewhere
 ) -> Summary:
     """Extract what of the sources the output does not hold yet.
 
@@ -113,10 +131,14 @@ def extract_all(
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
         summary, done = Summary(options.output, len(sources)), Plan([])
         try:
+            if not isinstance(pool, Pool):
+                pool.seal(options.output)
             done = _compare(sources, header, options, signals.check)
             _take_over(done, summary)
-            if done.todo:
+            if done.todo and isinstance(pool, Pool):
                 _extract(done, extractor, header, options, pool, signals.check, summary)
+            elif done.todo:
+                pool.extract(done, extractor, header, options, signals.check, summary)
             elif not done.finished:
                 _writer(header, options).close()
         except Stopped as stopped:
@@ -203,11 +225,20 @@ def _plan(
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
     try:
-        for file in files:
-            recover(file)
+        recover_output(options.output)
     except OSError as error:
         raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     return done
+
+
+def worker_spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
+    """What each worker loads."""
+    return {
+        "factory": options.factory,
+        "arguments": {**extractor.arguments(), "threads": threads},
+        "dtype": options.dtype,
+        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
+    }
 
 
 def _extract(
@@ -221,47 +252,58 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    arguments = {**extractor.arguments(), "threads": max(1, cores // len(done.todo))}
-    spec: dict[str, Any] = {
-        "factory": options.factory,
-        "arguments": arguments,
-        "dtype": options.dtype,
-        "memory": int(min(options.memory * (1 << 30), UNLIMITED)),
-    }
+    spec = worker_spec(extractor, options, max(1, cores // len(done.todo)))
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
     pool.resize(processes if backend.device == "cpu" else 1)
     durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
-    of = extractor.config, extractor.request, options.dtype
-    sound, expected = durations.sound, durations.seconds
-    if sound:
-        size = estimate_size(sum(sound.values()), len(sound), *of)
-        require_space(options.output, size, sound)
-    console = stderr_console()
-    found = run_warnings(extractor.weights, options.dtype)
-    summary.warnings += [(None, warning) for warning in found]
-    if not options.quiet:
-        show_plan(console, done)
-        size = estimate_size(sum(expected.values()), len(expected), *of)
-        model = extractor.weights, extractor.precision, backend
-        show_start(console, *model, durations, size, found)
-    with reporting(expected, console, options.quiet) as progress:
-        writer = _writer(replace(header, backend=backend), options)
+    header = replace(header, backend=backend)
+    announce(done, header, durations, options, summary)
+    of = header.config, header.request, header.dtype
+    with reporting(durations.seconds, stderr_console(), options.quiet) as progress:
+        writer = _writer(header, options)
         limits = Limits(
-            expected,
+            durations.seconds,
             lambda length: grown_size(length, *of),
             Room(options.output, durations.guessed),
             options.timeout,
             options.checksum,
         )
-        _warn_of_lengths(done.todo, durations, progress, summary)
+        warn_of_lengths(done.todo, durations, progress, summary)
         run(done.todo, pool, writer, progress, limits, summary, check)
 
 
-def _warn_of_lengths(
+def announce(
+    done: Plan, header: Header, durations: Durations, options: Options, summary: Summary
+) -> None:
+    """Say what is about to be done.
+
+    Raises
+    ------
+    SpaceError
+        If the disk has no room for it.
+    """
+    of = header.config, header.request, header.dtype
+    sound, expected = durations.sound, durations.seconds
+    if sound:
+        size = estimate_size(sum(sound.values()), len(sound), *of)
+        require_space(options.output, size, sound)
+    console = stderr_console()
+    found = run_warnings(header.weights, header.dtype)
+    summary.warnings += [(None, warning) for warning in found]
+    if not options.quiet:
+        assert header.backend is not None
+        show_plan(console, done)
+        size = estimate_size(sum(expected.values()), len(expected), *of)
+        model = header.weights, header.computes_in, header.backend
+        show_start(console, *model, durations, size, found)
+
+
+def warn_of_lengths(
     sources: Sequence[Source], durations: Durations, progress: Progress, summary: Summary
 ) -> None:
+    """Warn of headers that declare more than their files hold."""
     by_id = {source.id: source for source in sources}
     for track_id, warning in durations.warnings():
         summary.warnings.append((track_id, warning))

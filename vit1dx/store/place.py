@@ -31,7 +31,7 @@ SHARD_SIZE = "16GiB"
 
 _SHARD = re.compile(r"(\d{5,})\.h5")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
-_OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal)?|lock")
+_OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal|\.lock)?|lock")
 
 
 def shard_limit(output: str, size: str | None) -> int | None:
@@ -74,6 +74,12 @@ def feature_files(output: Path) -> list[Path]:
         return [output] if output.exists() else []
     shards = [path for path in output.iterdir() if _SHARD.fullmatch(path.name)]
     return sorted(shards, key=shard_number)
+
+
+def locked_shards(folder: Path) -> list[Path]:
+    """Shards of a folder, there or not yet, that have locks of their own, in order."""
+    names = (name.removesuffix(".lock") for name in os.listdir(folder) if name.endswith(".lock"))
+    return sorted((folder / name for name in names if _SHARD.fullmatch(name)), key=shard_number)
 
 
 def require_writable(path: Path) -> None:

@@ -10,13 +10,14 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError
-from .commit import journal_path, recover
+from ..errors import LockedError, StoreError
+from .commit import journal_path
 from .existing import require_no_shard
 from .index import Row
 from .lock import OutputLock
 from .place import beside
 from .reader import FeatureFile
+from .shared import recover_output
 from .track import HELD_BYTES, Totals
 from .verify import Report, check_all, combined
 from .writer import FeatureWriter, create, move_into_place
@@ -38,9 +39,8 @@ def repair(path: str | os.PathLike[str]) -> Report:
     with OutputLock(path):
         reports = check_all(path)
         try:
-            for report in reports:
-                if report.opened:
-                    recover(report.path)
+            if locked := recover_output(path):
+                raise LockedError(f"{locked[0]} is being written by a worker of another run")
             # In order, so that a kill never leaves what nothing overrides any more.
             for report in reports:
                 _mend(report)

@@ -18,7 +18,7 @@ from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Header
 from .index import Row
-from .place import feature_files, shard_number, shard_path
+from .place import feature_files, locked_shards, shard_number, shard_path
 from .reader import FeatureFile, Features
 from .track import TrackWriter
 from .writer import FeatureWriter, Output
@@ -89,12 +89,26 @@ class FolderWriter(Output):
 
     def __init__(self, folder: Path, header: Header, limit: int, overwrite: bool = False) -> None:
         self.path, self.limit, self._header = folder, limit, header
-        shards = feature_files(folder)
-        if overwrite:
-            _remove(shards)
-        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
-        self._current = Shard(shard_path(folder, number), header)
+        self._current = self._first(overwrite)
         self._open = [self._current]
+
+    def _first(self, overwrite: bool) -> Shard:
+        """The shard to begin with."""
+        shards = feature_files(self.path)
+        if overwrite:
+            remove_shards(shards)
+        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
+        return Shard(shard_path(self.path, number), self._header)
+
+    def _next(self) -> Shard:
+        """The one after the current."""
+        number = shard_number(self._current.path) + 1
+        return Shard(shard_path(self.path, number), self._header)
+
+    @property
+    def open_shards(self) -> list[Path]:
+        """Shards that something may still be written to."""
+        return [shard.path for shard in self._open]
 
     def require_place(self, track_id: str) -> None:
         """See `Output`."""
@@ -111,6 +125,17 @@ class FolderWriter(Output):
             shard.drop(track_id)
         self._make_room(len(reason))
         return self._current.fail(track_id, reason, size, mtime_ns)
+
+    def commit(self) -> None:
+        """Make what was finished last.
+
+        Raises
+        ------
+        WriteError
+            If that cannot be.
+        """
+        for shard in self._open:
+            shard.commit()
 
     def commit_if_due(self) -> None:
         """See `Output`; also closes shards that are done."""
@@ -140,9 +165,8 @@ class FolderWriter(Output):
         """Begin the next shard if this one has no room for so many bytes."""
         if self._current.has_room(size, self.limit):
             return
-        number = shard_number(self._current.path) + 1
         try:
-            self._current = Shard(shard_path(self.path, number), self._header)
+            self._current = self._next()
         except StoreError as error:
             raise WriteError(
                 f"{error}; what was finished is kept, and the same command continues where it "
@@ -152,12 +176,21 @@ class FolderWriter(Output):
 
 
 def _number_to_continue(last: Path) -> int:
-    """That of the last shard, or where it cannot be extended, of the next."""
+    """That of the last shard, or where it cannot be extended, of the next that is free."""
+    locked = locked_shards(last.parent)
+    if locked and shard_number(locked[-1]) >= shard_number(last):  # another process writes it
+        return shard_number(locked[-1]) + 1
     return shard_number(last) + bool(why_not_extended(last))
 
 
-def _remove(shards: list[Path]) -> None:
-    """The last one first, so that what a kill leaves is what an earlier run left."""
+def remove_shards(shards: list[Path]) -> None:
+    """Remove shards, the last one first, so that what a kill leaves is what an earlier run left.
+
+    Raises
+    ------
+    StoreError
+        If one cannot be removed, or is no feature file.
+    """
     for path in shards:
         require_replaceable(path)
     for path in reversed(shards):
