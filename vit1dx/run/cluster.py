@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import pickle
 import queue
 import re
@@ -159,7 +160,7 @@ class Cluster:
         def probe(sources: Sequence[Source]) -> dict[str, float]:
             text = f"waiting for a worker of {self._where}"
             with waiting(text, stderr_console(), options.quiet) as passing:
-                future = self.submit("prepare", work, list(sources))
+                future = self.submit("prepare", work, _absolute(sources))
                 while not future.done():
                     check()
                     passing()
@@ -275,7 +276,7 @@ class _Flight:
     def _send(self, sources: list[Source], attempt: int = 0) -> None:
         seconds = {source.id: self._durations.seconds[source.id] for source in sources}
         guessed = self._durations.guessed.intersection(seconds)
-        batch = Batch(next(self._numbers), sources, seconds, guessed)
+        batch = Batch(next(self._numbers), _absolute(sources), seconds, guessed)
         self._sources.update((source.id, source) for source in sources)
         self._launch(batch, attempt)
 
@@ -361,6 +362,11 @@ def _spec(extractor: Extractor, options: Options) -> dict[str, Any]:
         backend = "onnx" if path.suffix == ".onnx" else "torch"
         spec["arguments"] |= {"weights": None, "backend": backend}
     return spec
+
+
+def _absolute(sources: Sequence[Source]) -> list[Source]:
+    """Sources as another process finds them, whose current folder is another."""
+    return [replace(source, path=Path(os.path.abspath(source.path))) for source in sources]
 
 
 def _await_file(path: Path) -> None:
