@@ -29,7 +29,14 @@ class LoopbackCluster:
     def add_worker(self) -> subprocess.Popen[bytes]:
         """Start a worker of one thread; without its guard, so that a kill is the end of it."""
         return self._start(
-            "worker", "--nthreads", "1", "--no-nanny", "--host", "127.0.0.1", "--death-timeout", "20"
+            "worker",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--host",
+            "127.0.0.1",
+            "--death-timeout",
+            "20",
         )
 
     def _start(self, role: str, *more: str) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ import pytest
 
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
 from vit1dx.errors import UsageError, WeightsError
-from vit1dx.model.request import Request, parse_layers
+from vit1dx.model.request import Request, parse_layers, usual_attention
 from vit1dx.model.vit import load
 from vit1dx.model.weights import read_info
 
@@ -108,8 +108,16 @@ def test_layers_that_are_not_there(spec: Any, reason: str) -> None:
 
 def test_layer_0_has_no_attention() -> None:
     assert Request((0, 4)).attention_layers == ()
-    with pytest.raises(UsageError, match="layer 0"):
-        Request((0, 4), "full")
+    assert Request((0, 4), "full").attention_layers == (4,)
+    with pytest.raises(UsageError, match="attention full of layer 0 alone"):
+        Request((0,), "full")
+
+
+def test_the_usual_attention() -> None:
+    """Class rows, where there are any."""
+    assert usual_attention((0, 4), range(1, 13)) == "class"
+    assert usual_attention((0,), range(1, 13)) == "none"
+    assert usual_attention((4, 8), ()) == "none"  # a model exported without
 
 
 def test_files_that_are_no_weights(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_install_commands_use_the_constraints() -> None:
 def test_the_format_page_names_what_a_file_holds(folder: Path) -> None:
     """Every array and attribute of a real file stands there."""
     words = set(re.findall(r"\w+", (ROOT / "docs" / "format.md").read_text()))
-    with h5py.File(folder / "maps.h5") as file:
+    with h5py.File(folder / "feats.h5") as file:
         names = {*file, *file.attrs, *file["failures"], *file["index"]}
         track = file["tracks/vibe_ace.ogg"]
         names |= {*track, *track.attrs, "crc32"}

@@ -39,6 +39,7 @@ def test_the_wheel_has_the_weights_and_nothing_of_how_they_were_made(tmp_path: P
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name for name in names if not name.endswith(".py")} == {
         "vit1dx/py.typed",
+        "vit1dx/weights/vit1d-tiny.guide.json",
         "vit1dx/weights/vit1d-tiny.onnx",
         "vit1dx/weights/vit1d-tiny.safetensors",
     }

@@ -20,19 +20,24 @@ from .store.test_writer import _header, _tokens, _write
 LAYERS = (2, 5)
 
 
-def _tracks(folder: Path, attention: str) -> Iterator[Track]:
+def _tracks(folder: Path, attention: str, layers: tuple[int, ...] = LAYERS) -> Iterator[Track]:
     """One track, in memory and in a file."""
-    batches = [_tokens(3, attention), _tokens(1, attention, first=3)]
+    batches = [
+        _tokens(windows, attention, first, layers=layers) for windows, first in ((3, 0), (1, 3))
+    ]
     yield join(batches, 1.5)
-    _write(folder / "f.h5", {"x.wav": batches}, _header(attention))
+    _write(folder / "f.h5", {"x.wav": batches}, _header(attention, layers=layers))
     with vit1dx.open(folder / "f.h5") as features:
         yield features["x.wav"]
 
 
+@pytest.mark.parametrize("layers", [LAYERS, (0, 5)])
 @pytest.mark.parametrize("attention", ["none", "class", "full"])
-def test_every_part_is_that_part_of_the_whole(tmp_path: Path, attention: str) -> None:
-    for track in _tracks(tmp_path, attention):
-        assert (track.layers, track.duration, track.warnings) == (LAYERS, 1.5, ())
+def test_every_part_is_that_part_of_the_whole(
+    tmp_path: Path, attention: str, layers: tuple[int, ...]
+) -> None:
+    for track in _tracks(tmp_path, attention, layers):
+        assert (track.layers, track.duration, track.warnings) == (layers, 1.5, ())
         for name, clock in CLOCKS.items():
             whole = getattr(track, name)
             if whole is None:
@@ -40,8 +45,9 @@ def test_every_part_is_that_part_of_the_whole(tmp_path: Path, attention: str) ->
                 continue
             np.testing.assert_array_equal(track.read(name), whole)
             parts: list[tuple[dict[str, Any], Any]] = [({}, whole)]
+            rows = track.attended_layers if name == "attention" else layers
             if name != clock:
-                parts += [({"layer": layer}, whole[row]) for row, layer in enumerate(LAYERS)]
+                parts += [({"layer": layer}, whole[row]) for row, layer in enumerate(rows)]
             for given, part in parts:
                 np.testing.assert_array_equal(track.read(name, **given), part)
                 if clock is None:
@@ -76,6 +82,12 @@ def test_what_cannot_be_read_is_told_in_a_line(
         assert track.attention is None
         with pytest.raises(UsageError, match=rf"\A{reason}[^\n]*\Z"):
             track.read(name, **given)
+
+
+def test_layer_0_has_no_attention_to_read(tmp_path: Path) -> None:
+    for track in _tracks(tmp_path, "class", (0, 5)):
+        with pytest.raises(UsageError, match=r"\Alayer 0 has no attention maps"):
+            track.read("attention", layer=0)
 
 
 def test_tracks_and_features_say_what_they_are(tmp_path: Path) -> None:

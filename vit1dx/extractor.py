@@ -22,10 +22,18 @@ from .audio.windows import Windows, cut
 from .config import Config
 from .errors import AudioError, AudioWarning, TokensError, UsageError
 from .model.backend import Backend, find_weights, load_backend
-from .model.request import Attention, BackendName, Device, Precision, Request, parse_layers
+from .model.request import (
+    Attention,
+    BackendName,
+    Device,
+    Precision,
+    Request,
+    parse_layers,
+    usual_attention,
+)
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
-from .tokens import MemoryTrack, Tokens, Track, join
+from .tokens import MemoryTrack, Tokens, Track, attended, join
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -38,8 +46,9 @@ class Extractor:
     ----------
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
-    attention : {"none", "class", "full"}
-        Attention maps of the same layers: none, the class token's rows, or all rows.
+    attention : {"none", "class", "full"}, optional
+        Attention maps of those layers from 1 on: none, the class token's rows, or all rows. By
+        default the rows; none of layer 0 alone, and of a model exported without maps.
     overlap : float
         Context on either side of each window, s, computed and dropped. Windows stay as long as the
         weights expect, and so come closer together.
@@ -79,7 +88,7 @@ class Extractor:
 
     Examples
     --------
-    >>> extractor = vit1dx.Extractor([4, 8], attention="class")
+    >>> extractor = vit1dx.Extractor([4, 8])
     >>> track = extractor("song.wav")  # 3 seconds
     >>> track.sequence_tokens.shape  # layer, time, feature
     (2, 94, 192)
@@ -93,7 +102,7 @@ class Extractor:
         self,
         layers: str | int | Iterable[str | int] = "all",
         *,
-        attention: Attention = "none",
+        attention: Attention | None = None,
         overlap: float = 0.0,
         weights: str | os.PathLike[str] | None = None,
         backend: BackendName = "auto",
@@ -107,7 +116,9 @@ class Extractor:
             require_digest(self.weights.path, weights_sha256)
         self.precision: str = precision or self.weights.precision
         self.config: Config = _with_overlap(self.weights.config, overlap)
-        self.request = Request(parse_layers(layers, self.config.model), attention)
+        asked = parse_layers(layers, self.config.model)
+        usual = usual_attention(asked, self.weights.attention_layers)
+        self.request = Request(asked, usual if attention is None else attention)
         self._device, self._threads, self._precision = device, threads, precision
         self._overlap = overlap
 
@@ -223,7 +234,7 @@ class Extractor:
             sequence_tokens=sequence,
             time=kept / frame_rate,
             window_start=windows.start / frame_rate,
-            attention=np.stack([attention[layer] for layer in layers]) if attention else None,
+            attention=np.stack([attention[k] for k in attended(layers)]) if attention else None,
         )
 
 

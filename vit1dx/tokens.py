@@ -45,6 +45,7 @@ class Tokens:
     attention : float32 array or None
         (layer, window, head, query, key), or (layer, window, head, key) for the class token's row
         alone. Query and key 0 are the class token, 1 + i frame i of the window. Rows sum to 1.
+        Of the layers kept from 1 on: 0 has none.
     """
 
     layers: tuple[int, ...]
@@ -53,6 +54,11 @@ class Tokens:
     time: Array
     window_start: Array
     attention: Array | None = None
+
+
+def attended(layers: Iterable[int]) -> tuple[int, ...]:
+    """Those of some layers that have attention maps: all but 0."""
+    return tuple(layer for layer in layers if layer)
 
 
 class Track(ABC):
@@ -65,7 +71,7 @@ class Track(ABC):
     ----------
     layers : tuple of int
         The layers kept, the first axis of all arrays but `time` and `window_start`; 0 is the
-        embedding, k the raw residual stream after block k.
+        embedding, of which there are no attention maps, k the raw residual stream after block k.
     duration : float
         Length of the decoded audio, s.
     warnings : tuple of AudioWarning
@@ -98,6 +104,11 @@ class Track(ABC):
     warnings: tuple[AudioWarning, ...]
 
     @property
+    def attended_layers(self) -> tuple[int, ...]:
+        """The first axis of `attention`: the layers kept, but for 0, which has no maps."""
+        return attended(self.layers)
+
+    @property
     def class_token(self) -> Array:
         """The class token of each window: (layer, window, feature)."""
         return self.read("class_token")
@@ -118,6 +129,7 @@ class Track(ABC):
 
         (layer, window, head, query, key), or (layer, window, head, key) for the class token's row
         alone. Query and key 0 are the class token, 1 + i frame i of the window. Rows sum to 1.
+        The layers are `attended_layers`.
         """
         return self._part("attention", _everything)
 
@@ -191,7 +203,10 @@ class Track(ABC):
             raise UsageError(f"{name} is the same for all layers; leave out layer")
         if layer not in self.layers:
             raise UsageError(f"no layer {layer}; layers {list(self.layers)} were kept")
-        return self.layers.index(layer)
+        layers = self.attended_layers if name == "attention" else self.layers
+        if layer not in layers:
+            raise UsageError("layer 0 has no attention maps, being the embedding")
+        return layers.index(layer)
 
     @abstractmethod
     def _part(self, name: str, select: Select) -> Array | None:

@@ -18,7 +18,7 @@ def head_curves(track: Track) -> dict[str, np.ndarray]:
     first = np.round(track.window_start * RATE).astype(int)
     n = len(track.time)
     found: dict[str, np.ndarray] = {}
-    for layer, maps in zip(track.layers, track.attention, strict=True):
+    for layer, maps in zip(track.attended_layers, track.attention, strict=True):
         for reading in READINGS:
             for head, curve in enumerate(curves(maps, reading, first, n)):
                 name = f"layer {layer}, head {head}, {reading}"

@@ -54,7 +54,7 @@ class System(Protocol):
 def vit1d(weights: Path) -> System:
     """ViT-1D from an ONNX model, by the extractor that users run."""
     closer = Extractor(layers="all", attention="full", weights=weights)
-    quicker = Extractor(layers="all", weights=weights)
+    quicker = Extractor(layers="all", attention="none", weights=weights)
 
     def describe(audio: Path, closely: bool = True) -> Described:
         track = closer(audio) if closely else quicker(audio)

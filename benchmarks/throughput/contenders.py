@@ -57,7 +57,8 @@ def vit1dx(name: str, *options: str) -> Contender:
     """vit1dx's command line."""
 
     def command(folder: Path, output: Path) -> list[str]:
-        fixed = [sys.executable, "-m", "vit1dx", "extract", str(folder), "--quiet"]
+        tokens = ["--quiet", "--attention", "none"]  # what follows may ask for more
+        fixed = [sys.executable, "-m", "vit1dx", "extract", str(folder), *tokens]
         return [*fixed, "-o", str(output / "features.h5"), *options]
 
     return Contender(name, command)

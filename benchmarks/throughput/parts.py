@@ -109,7 +109,7 @@ def work(stage: str, song: Path, precision: str) -> tuple[Callable[[], None], fl
 
 def _extractor(precision: str) -> Extractor:
     option: dict[str, Any] = {} if precision == "fp32" else {"precision": precision}
-    return Extractor(threads=1, **option)
+    return Extractor(attention="none", threads=1, **option)
 
 
 def _decode(song: Path) -> None:

@@ -137,14 +137,15 @@ def test_json_summary_is_true(cli: RunCli, songs: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_size_is_said_before_and_holds(cli: RunCli, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", song(120.0, 16000), 16000)
-    for attention in ("none", "full"):
+    for layers, *attention in (("4,8", "none"), ("0,4,8", "full"), ("0,4,8",)):
         out = tmp_path / f"{attention}.h5"
-        result = cli("extract", "x.wav", "-o", out, "--layers", "4,8", "--attention", attention)
+        option = [f"--attention={kind}" for kind in attention]
+        result = cli("extract", "x.wav", "-o", out, "--layers", layers, *option)
         said = result.stderr.split("expected output ")[1].split(" (")[0]
         number, unit = said.split()
         expected = float(number) * {"kB": 1e3, "MB": 1e6}[unit]
         assert out.stat().st_size == pytest.approx(expected, rel=0.03)
-        assert ("attention 0 B" in result.stderr) == (attention == "none")
+        assert ("attention 0 B" in result.stderr) == (attention == ["none"])
 
 
 def test_output_that_will_not_fit_is_refused(cli: RunCli, tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         (["-o", "f.h5"], 2, "nothing to extract"),
         (["nowhere", "-o", "f.h5"], 2, "nowhere: no such file or folder"),
         ([".", "-o", "f.h5", "--layers", "13"], 2, "layer 13; this model has layers 0 to 12"),
-        ([".", "-o", "f.h5", "--layers", "0", "--attention", "full"], 2, "layer 0"),
+        ([".", "-o", "f.h5", "--layers", "0", "--attention", "full"], 2, "layer 0 alone"),
         ([".", "-o", "f.h5", "--attention", "some"], 2, "some"),
         ([".", "-o", "f.h5", "--overlap", "3"], 2, "from 0 to 1.984 s"),
         ([".", "-o", "f.h5", "--weights", "w.onnx"], 2, "no weights at w.onnx"),

@@ -42,7 +42,7 @@ SMALL = Config(
 )
 SECONDS, RATE = 3.0, 16000
 LAYERS = {"all": (1, 2), "last": (2,), "1": (1,), "0": (0,), "0,2": (0, 2)}
-ATTENTIONS = ("none", "class", "full")
+ATTENTIONS: tuple[Attention, ...] = ("none", "class", "full")
 #: Exports: of all layers, or of 0 and 2, with each kind of attention, in each precision; and few of
 #: them, for each takes seconds.
 EXPORTS = [
@@ -55,7 +55,7 @@ FEW_EXPORTS = ["0-2 full fp32", "0-2 none fp32", "0,2 class int8"]
 OPTIONS = {
     "precision": (None, "fp32", "int8", "bf16", "fp16"),
     "layers": tuple(LAYERS),
-    "attention": ATTENTIONS,
+    "attention": (None, *ATTENTIONS),
     "overlap": (0.0, 0.2),
     "backend": ("auto", "onnx", "torch"),
     "dtype": ("float32", "float16"),
@@ -77,7 +77,7 @@ def runs(row: Row) -> bool:
         precision != "fp16"
         and row["backend"] in ("auto", runtime)
         and of_precision in ("auto", runtime)
-        and (row["attention"] == "none" or not row["layers"].startswith("0"))
+        and (row["layers"] != "0" or row["attention"] in ("none", None))
         and (weights in ("safetensors", "bundled") or _gives(weights, row))
     )
 
@@ -86,7 +86,7 @@ def _gives(exported: str, row: Row) -> bool:
     layers, attention, precision = exported.split()
     return (
         (layers == "0-2" or {0, 2}.issuperset(LAYERS[row["layers"]]))
-        and ATTENTIONS.index(row["attention"]) <= ATTENTIONS.index(attention)
+        and ATTENTIONS.index(row["attention"] or "none") <= ATTENTIONS.index(attention)
         and (precision == "fp32" or row["precision"] in (None, "int8"))
     )
 
@@ -98,6 +98,12 @@ ROWS, REFUSED = covering(FACTORS, runs)
 
 def _id(row: Row) -> str:
     return " ".join(map(str, row.values())).replace("/", "")
+
+
+def kept(row: Row) -> Attention:
+    """The attention that a row's file holds."""
+    has_maps = row["layers"] != "0" and " none " not in row["weights"]
+    return row["attention"] or ("class" if has_maps else "none")
 
 
 class Small:
@@ -175,11 +181,10 @@ def _require_near(found: Track, layer: int, expected: Track, row: Row, precision
         products = (tokens.astype(np.float64) * theirs).sum(-1)
         norms = np.linalg.norm(tokens.astype(np.float64), axis=-1) * np.linalg.norm(theirs, axis=-1)
         assert (products / norms).min() >= cosine - half**2
-    if row["attention"] != "none":
+    if layer and kept(row) != "none":
         weights = found.read("attention", layer=layer)
-        assert expected.attention is not None
-        theirs = expected.attention[index]
-        if row["attention"] == "class" and theirs.ndim == 4:
+        theirs = expected.read("attention", layer=layer)
+        if kept(row) == "class" and theirs.ndim == 4:
             theirs = theirs[:, :, 0]
         assert weights.shape == theirs.shape
         np.testing.assert_allclose(weights.sum(-1, dtype=np.float64), 1, atol=1e-5 + 2 * half)
@@ -227,6 +232,8 @@ def _require_run(row: Row, small: Small, folder: Path) -> None:
         assert features.attributes["precision"] == extractor.precision
         assert features.layers == LAYERS[row["layers"]]
         track = features[small.audio.name]
+        assert features.config["request"]["attention"] == kept(row)
+        assert (track.attention is None) == (kept(row) == "none")
         for layer in features.layers:
             _require_near(track, layer, blocks if layer else embedding, row, extractor.precision)
 
@@ -259,8 +266,8 @@ def test_every_pair_on_the_command_line(cli: RunCli, songs: Path, tmp_path: Path
         assert cli("verify", output).returncode == 0
         with vit1dx.open(tmp_path / output) as features:
             track = features["a/x.wav"]
-            expected = Extractor(
-                features.layers, attention=row["attention"], overlap=row["overlap"]
-            )(songs / "a" / "x.wav")
+            assert features.config["request"]["attention"] == kept(row)
+            extractor = Extractor(features.layers, attention=kept(row), overlap=row["overlap"])
+            expected = extractor(songs / "a" / "x.wav")
             for layer in features.layers:
                 _require_near(track, layer, expected, row, features.attributes["precision"])

@@ -368,12 +368,16 @@ class TestResume:
             (["--layers", "2"], "request.layers [1] there, [2] asked for"),
             (["--dtype", "float16"], "request.dtype float32 there, float16 asked for"),
             (["--overlap", "0.5"], "window.overlap 0 there, 16 asked for"),
+            (["--attention", "none"], "request.attention class there, none asked for"),
+            (["--precision", "int8"], "precision fp32 there, int8 asked for"),
         ):
-            result = cli("extract", "music", "-o", "f.h5", "--layers", "1", *arguments)
+            command = ["extract", "music", "-o", "f.h5", "--layers", "1", *arguments]
+            result = cli(*command)
             assert result.returncode == 2
             assert said in result.stderr
-            assert "give another -o, or the options that it was made with" in result.stderr
             assert result.stderr.count("\n") == 1
+            to_type = result.stderr.partition("to continue it, add ")[2].partition(";")[0]
+            assert cli(*command, *to_type.split()).returncode == 0
         assert (tmp_path / "f.h5").read_bytes() == before
         self._run(cli, "--overlap", "0.5", "--overwrite")
 

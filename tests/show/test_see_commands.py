@@ -51,8 +51,8 @@ def feats(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("feats")
     for output, *options in (
         ("full.h5", "--layers", "1-3", "--attention", "full"),
-        ("class.h5", "--layers", "1,12", "--attention", "class"),
-        ("none.h5", "--layers", "0,4"),
+        ("class.h5", "--layers", "0,1,12"),
+        ("none.h5", "--layers", "0,4", "--attention", "none"),
         ("zero.h5", "--layers", "0"),
         ("half.h5", *"--layers 1,2 --attention full --dtype float16 --overlap 1".split()),
         ("shards/", "--layers", "1", "--attention", "full"),

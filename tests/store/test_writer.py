@@ -23,8 +23,9 @@ from vit1dx.model.weights import WeightsInfo
 from vit1dx.store import track as buffer
 from vit1dx.store.format import Header
 from vit1dx.store.lock import lock_path
+from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
-from vit1dx.tokens import Tokens, Track, join
+from vit1dx.tokens import Tokens, Track, attended, join
 
 from ..conftest import RunCli
 
@@ -32,25 +33,33 @@ LAYERS, DIM, HEADS, FRAMES = (2, 5), 12, 3, 125
 ENGINES = ("netcdf4", "h5netcdf")
 
 
-def _header(attention: str = "none", dtype: str = "float32") -> Header:
+def _header(
+    attention: str = "none", dtype: str = "float32", layers: tuple[int, ...] = LAYERS
+) -> Header:
     config = Config(model=ModelConfig(depth=6, dim=DIM, heads=HEADS))
     weights = WeightsInfo(
-        Path("w.onnx"), config, "tiny", True, "abc", "fp32", LAYERS, "full", LAYERS
+        Path("w.onnx"), config, "tiny", True, "abc", "fp32", layers, "full", layers
     )
     backend = BackendInfo("onnx", "1.0", "cpu")
-    return Header(weights, config, Request(LAYERS, attention), dtype, backend)
+    return Header(weights, config, Request(layers, attention), dtype, backend)
 
 
-def _tokens(windows: int, attention: str = "none", first: int = 0, frames: int = FRAMES) -> Tokens:
+def _tokens(
+    windows: int,
+    attention: str = "none",
+    first: int = 0,
+    frames: int = FRAMES,
+    layers: tuple[int, ...] = LAYERS,
+) -> Tokens:
     generator = np.random.default_rng(first)
-    shape: tuple[int, ...] = (len(LAYERS), windows, HEADS, frames + 1, frames + 1)
+    shape: tuple[int, ...] = (len(attended(layers)), windows, HEADS, frames + 1, frames + 1)
     maps = generator.random(shape, np.float32)
     kinds = {"none": None, "class": maps[:, :, :, 0], "full": maps}
     start = first * frames
     return Tokens(
-        layers=LAYERS,
-        class_token=generator.standard_normal((len(LAYERS), windows, DIM), np.float32),
-        sequence_tokens=generator.standard_normal((len(LAYERS), windows * frames, DIM), np.float32),
+        layers=layers,
+        class_token=generator.standard_normal((len(layers), windows, DIM), np.float32),
+        sequence_tokens=generator.standard_normal((len(layers), windows * frames, DIM), np.float32),
         time=np.arange(start, start + windows * frames) / 31.25,
         window_start=np.arange(first, first + windows) * frames / 31.25,
         attention=kinds[attention],
@@ -82,12 +91,15 @@ def _require_equal(group: Any, expected: Track, dtype: str = "float32") -> None:
 
 
 @pytest.mark.parametrize("attention", ["none", "class", "full"])
-@pytest.mark.parametrize("frames", [FRAMES, 7])
+@pytest.mark.parametrize(("frames", "layers"), [(FRAMES, LAYERS), (7, LAYERS), (FRAMES, (0, 5))])
 @pytest.mark.filterwarnings("error::UserWarning")
-def test_every_reader_finds_named_axes(tmp_path: Path, attention: str, frames: int) -> None:
+def test_every_reader_finds_named_axes(
+    tmp_path: Path, attention: str, frames: int, layers: tuple[int, ...]
+) -> None:
     path = tmp_path / "f.h5"
-    tokens = _tokens(1 if frames < FRAMES else 3, attention, frames=frames)
-    _write(path, {"a/x.wav": [tokens], "x.wav": [_tokens(2, attention)]}, _header(attention))
+    tokens = _tokens(1 if frames < FRAMES else 3, attention, frames=frames, layers=layers)
+    other = _tokens(2, attention, layers=layers)
+    _write(path, {"a/x.wav": [tokens], "x.wav": [other]}, _header(attention, layers=layers))
     expected = join([tokens], 1.5)
     axes = {
         "class_token": ("layer", "window", "feature"),
@@ -98,7 +110,8 @@ def test_every_reader_finds_named_axes(tmp_path: Path, attention: str, frames: i
     }
     if attention != "none":
         query = ("query",) if attention == "full" else ()
-        axes["attention"] = ("layer", "window", "head", *query, "key")
+        first = "attention_layer" if 0 in layers else "layer"
+        axes["attention"] = (first, "window", "head", *query, "key")
     with h5py.File(path) as file:
         group = file["tracks/a/x.wav"]
         _require_equal(group, expected)
@@ -110,12 +123,15 @@ def test_every_reader_finds_named_axes(tmp_path: Path, attention: str, frames: i
         with xarray.open_dataset(path, group="tracks/a/x.wav", engine=engine) as data:
             _require_equal(data, expected)
             assert {name: data[name].dims for name in axes} == axes
-            assert list(data["layer"].values) == list(LAYERS)
+            assert list(data["layer"].values) == list(layers)
+            if attention != "none" and 0 in layers:
+                assert list(data["attention_layer"].values) == [5]
             np.testing.assert_array_equal(
                 data["sequence_tokens"].sel(layer=5), expected.sequence_tokens[1]
             )
             assert data["time"].attrs["units"] == "s"
             assert data.attrs["complete"] == 1
+    assert not [text for _, text in verify(path).problems if "shape" in text or "layer" in text]
 
 
 def test_root_says_how_the_file_was_made(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def rollout_curve(track: Track, *, start: float | None = None, stop: float | Non
     UsageError
         If a layer from the first on is missing, or the maps are not whole.
     """
-    layers = tuple(track.layers)
+    layers = track.attended_layers
     if layers != tuple(range(1, len(layers) + 1)):
         kept = ", ".join(map(str, layers))
         raise UsageError(f"rollout needs all layers from 1 on, not {kept}; extract --layers all")
@@ -282,9 +282,8 @@ def head_distance(track: Track, layer: int, *, most: int = 64) -> Array:
 
 def form(track: Track) -> str:
     """What a track keeps of its attention maps: ``"none"``, ``"class"`` (rows) or ``"full"``."""
-    attended = [layer for layer in track.layers if layer > 0]
     try:
-        maps = next(attention_blocks(track, attended[0], 0, 1))[1]
+        maps = next(attention_blocks(track, track.attended_layers[0], 0, 1))[1]
     except (IndexError, UsageError):
         return "none"
     return "full" if maps.ndim == 4 else "class"

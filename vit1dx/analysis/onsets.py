@@ -80,7 +80,7 @@ def best_curve(
     kept = form(track)
     if kept == "none":
         raise UsageError("no attention maps here; extract with --attention class or full")
-    attended = [one for one in track.layers if one > 0]
+    attended = track.attended_layers
     for curve in FULL + CLASS if kept == "full" else CLASS:
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
         if curve.layer in attended and all(one in (None, its) for one, its in asked):

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..model.request import LAYERS, Attention, BackendName, Device, DType, Precision
+from ..model.request import (
+    LAYERS,
+    USUAL_ATTENTION,
+    Attention,
+    BackendName,
+    Device,
+    DType,
+    Precision,
+)
 from . import exits
 from .options import AsJson, FilesFrom
 
@@ -20,7 +28,7 @@ EXAMPLES = """Examples:
 
 vit1dx extract ./audio --layers 4,8 -o feats.h5
 
-vit1dx extract ./audio --attention class --dtype float16 -o feats/ --shard-size 4GiB"""
+vit1dx extract ./audio --attention full --dtype float16 -o feats/ --shard-size 4GiB"""
 
 
 def extract(
@@ -69,12 +77,13 @@ def extract(
         str, typer.Option(help=f"{LAYERS}; 0: the embedding.", rich_help_panel=_COMPUTE)
     ] = "all",
     attention: Annotated[
-        Attention,
+        Attention | None,
         typer.Option(
-            help="Attention maps of those layers: the class token's rows, or all rows.",
+            help="Attention maps of those layers: none, the class token's rows, or all rows.",
+            show_default=USUAL_ATTENTION,
             rich_help_panel=_COMPUTE,
         ),
-    ] = "none",
+    ] = None,
     overlap: Annotated[
         float,
         typer.Option(
@@ -125,6 +134,15 @@ def extract(
         typer.Option(
             metavar="SIZE",
             help="Most bytes of a shard of FOLDER/, as 500MB; 16GiB by default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N|slurm",
+            help="Do one of N even shares, as 3/16, in a folder of its own in FOLDER/; slurm: that "
+            "of a job array's task.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -216,6 +234,7 @@ def extract(
         follow_symlinks=follow_symlinks,
         root=root,
         shard_size=shard_size,
+        part=part,
         overwrite=overwrite,
         retry_failed=retry_failed,
         checksum=checksum,
@@ -233,6 +252,6 @@ def extract(
 def _exit_code(summary: Summary) -> int:
     if summary.stopped:
         return exits.of_signal(summary.stopped) or exits.NOTHING_DONE
-    if not summary.done + summary.already:
+    if summary.files and not summary.done + summary.already:  # a part may have none
         return exits.NOTHING_DONE
     return exits.SOME_FAILED if summary.failures or summary.unreadable else 0

@@ -14,7 +14,9 @@ INFO_EXAMPLES = """Examples:
 
 vit1dx info feats.h5
 
-vit1dx info feats.h5 --failures"""
+vit1dx info feats.h5 --failures
+
+vit1dx info (the bundled weights)"""
 VERIFY_EXAMPLES = """Examples:
 
 vit1dx verify feats.h5
@@ -27,26 +29,34 @@ vit1dx repair feats.h5 && vit1dx extract ./audio --layers 4,8 -o feats.h5"""
 
 def info(
     path: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="FILE", help="A feature file or folder of them, ONNX model or weights file."
+            metavar="FILE",
+            help="A feature file or folder of them, ONNX model or weights file; the bundled "
+            "weights by default.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that failed, with the reason.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a feature file or folder, an ONNX model or a weights file holds."""
-    from .info import describe, failures_of
+    """Show what a feature file or folder, an ONNX model or a weights file holds.
+
+    Of the bundled weights, and features made by them, also which layer serves which task.
+    """
+    from ..model.weights import bundled
+    from .info import describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
+    path = path or bundled(".onnx")
     if failures:
         listed = failures_of(path)
         print_json({"failures": listed}) if as_json else print_failures(listed)
     else:
         values = describe(path)
-        print_json(values) if as_json else print_table([], flatten(values))
+        print_json(values) if as_json else print_table([], flatten(shown(values)))
 
 
 def verify(path: Features, as_json: AsJson = False) -> None:

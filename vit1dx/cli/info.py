@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
+from ..model.guide import Advice, guide_for, guide_of
 from ..model.weights import SUFFIXES, read_info
 from ..store.format import count_codes
 from ..store.place import feature_files
@@ -40,6 +43,12 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {"kind": kind, "path": str(path), "bytes": size, **values}
 
 
+def shown(values: dict[str, Any]) -> dict[str, Any]:
+    """The same for people: the layer guide a line a task, or that there is none."""
+    lines = {task: str(Advice(task, **row)) for task, row in values["guide"].items()}
+    return {**values, "guide": lines or "none for these weights"}
+
+
 def failures_of(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """The files that gave no track: ``id`` and ``reason`` of each, in the order of ids.
 
@@ -59,6 +68,7 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
             **{key: value for key, value in features.attributes.items() if key != "config"},
             "model_trained": TRAINED.get(features.attributes.get("model_trained", -1)),
             **_contents(features),
+            "guide": _plain(guide_of(features.attributes)),
             "config": features.config,
         }
 
@@ -86,5 +96,12 @@ def _weights(path: Path) -> tuple[str, dict[str, Any]]:
         "layers": list(info.layers),
         "attention": info.attention,
         "attention_layers": list(info.attention_layers),
+        "guide": _plain(guide_for(info.sha256, info.exported_from)),
         "config": info.config.to_dict(),
     }
+
+
+def _plain(guide: Mapping[str, Advice]) -> dict[str, dict[str, Any]]:
+    """A guide as plain values, by task."""
+    rows = {task: dataclasses.asdict(advice) for task, advice in guide.items()}
+    return {task: {k: v for k, v in row.items() if k != "task"} for task, row in rows.items()}

@@ -104,7 +104,8 @@ def plot(
     if output is not None:
         require_suffix(output)
     require_range(start, end, float("inf"))
-    with _opened(source, _needed(kind, layers), "none" if kind == "ssm" else "full") as features:
+    attention: Attention = "none" if kind == "ssm" or layers == "0" else "full"
+    with _opened(source, _needed(kind, layers), attention) as features:
         found = features[_id(features, track)]
         require_range(start, end, found.duration)
         span = start or 0.0, found.duration if end is None else min(end, found.duration)
@@ -279,11 +280,12 @@ def _kept(features: Features, kind: str, layers: str | None) -> tuple[int, ...]:
     from ..config import ModelConfig
     from ..model.request import parse_layers
     from ..show.plot import spread
+    from ..tokens import attended
 
     if layers == "all" or (layers is None and kind in ALL_LAYERS):
         return features.layers
     if layers is None:
-        return spread([layer for layer in features.layers if layer > 0] or features.layers)
+        return spread(attended(features.layers) or features.layers)
     asked = parse_layers(layers, ModelConfig(**features.config["model"]))
     for layer in asked:
         if layer not in features.layers:

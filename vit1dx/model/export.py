@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from .._types import Array
 from .._version import __version__
 from ..errors import StoreError, UsageError, Vit1dxError
-from .onnx import OnnxBackend, attention_name, layer_name
+from ..tokens import attended
+from .graph import attention_name, layer_name
+from .onnx import OnnxBackend
 from .quantise import quantised
 from .request import ExportPrecision, Request, require_choice
 from .torch import TorchBackend
@@ -102,7 +104,7 @@ def export(
     require_replaceable(output, [info.path])
     wanted = info.layers if layers is None else tuple(layers)
     # Layer 0 has no attention map; that is no reason not to export it beside the others'.
-    maps = () if attention == "none" else tuple(layer for layer in wanted if layer)
+    maps = () if attention == "none" else attended(wanted)
     model = _to_onnx(load(info.path), wanted, maps, attention)
     if precision == "int8":
         model = quantised(model)
@@ -127,29 +129,20 @@ def compare(weights: WeightsInfo, exported: WeightsInfo) -> list[Agreement]:
 
     Random frames are taken, at several batch sizes and lengths.
     """
-    layers, maps = exported.layers, exported.attention_layers
+    request = Request(exported.layers, exported.attention)
+    ours, theirs = OnnxBackend(exported, request, "cpu"), TorchBackend(weights, request, "cpu")
     found: dict[str, list[tuple[float, float]]] = {}
-    for request in _requests(layers, maps, exported.attention):
-        ours, theirs = OnnxBackend(exported, request, "cpu"), TorchBackend(weights, request, "cpu")
-        for mel in _inputs(weights):
-            for kind, name in ((0, layer_name), (1, attention_name)):
-                got, expected = ours.run(mel)[kind], theirs.run(mel)[kind]
-                for layer in got:
-                    figures = _difference(got[layer], expected[layer])
-                    found.setdefault(name(layer), []).append(figures)
+    for mel in _inputs(weights):
+        for name, got, expected in zip(
+            (layer_name, attention_name), ours.run(mel), theirs.run(mel), strict=True
+        ):
+            for layer in got:
+                figures = _difference(got[layer], expected[layer])
+                found.setdefault(name(layer), []).append(figures)
     return [
         Agreement(name, max(f[0] for f in figures), min(f[1] for f in figures))
         for name, figures in found.items()
     ]
-
-
-def _requests(layers: Sequence[int], maps: Sequence[int], attention: str) -> Iterator[Request]:
-    """Requests that ask for every output once; layer 0 has no attention, so it goes alone."""
-    rest = tuple(layer for layer in layers if layer not in maps)
-    if rest:
-        yield Request(rest)
-    if maps:
-        yield Request(tuple(maps), attention)
 
 
 def _inputs(info: WeightsInfo) -> Iterator[Array]:

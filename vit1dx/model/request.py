@@ -10,8 +10,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ..config import ModelConfig
 from ..errors import UsageError
+from ..tokens import attended
 
 Attention: TypeAlias = Literal["none", "class", "full"]
+#: What is kept of attention maps where nothing is asked for, and there are any.
+USUAL_ATTENTION: Attention = "class"
 DType: TypeAlias = Literal["float32", "float16"]
 BackendName: TypeAlias = Literal["auto", "onnx", "torch"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
@@ -50,9 +53,9 @@ class Request:
     Attributes
     ----------
     layers : tuple of int
-        Ascending; 0 is the embedding.
+        Ascending; 0 is the embedding, which has no attention maps.
     attention : {"none", "class", "full"}
-        Attention maps of the same layers: none, the class token's rows, or all rows.
+        Attention maps of the layers from 1 on: none, the class token's rows, or all rows.
     """
 
     layers: tuple[int, ...]
@@ -60,16 +63,25 @@ class Request:
 
     def __post_init__(self) -> None:
         require_choice("attention", self.attention)
-        if self.attention != "none" and 0 in self.layers:
+        if self.attention != "none" and not any(self.layers):
             raise UsageError(
-                "layer 0 has no attention maps, being the embedding before the first block; "
-                "leave 0 out, or ask for attention none"
+                f"attention {self.attention} of layer 0 alone, which has no attention maps, being "
+                "the embedding before the first block; add a layer, or ask for attention none"
             )
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
         """The layers whose attention maps are kept."""
-        return () if self.attention == "none" else self.layers
+        return () if self.attention == "none" else attended(self.layers)
+
+
+def usual_attention(layers: Iterable[int], mapped: Iterable[int]) -> Attention:
+    """What is kept of attention where nothing is asked for.
+
+    `USUAL_ATTENTION`; ``"none"`` where none of the layers is one of `mapped`, those whose maps a
+    model gives.
+    """
+    return USUAL_ATTENTION if set(attended(layers)) & set(mapped) else "none"
 
 
 def parse_layers(spec: str | int | Iterable[str | int], model: ModelConfig) -> tuple[int, ...]:

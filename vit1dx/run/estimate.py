@@ -167,14 +167,14 @@ def estimate_size(
     tokens = row * config.model.dim * (frames + windows + tracks) + 8 * (frames + windows)
     keys = 1 + config.window.frames
     queries = {"none": 0, "class": 1, "full": keys}[request.attention]
-    attention = row * windows * config.model.heads * queries * keys
+    rows = len(request.attention_layers) * windows * config.model.heads * queries
+    attention = rows * keys * number
     return Size(tokens=round(tokens) + TRACK_BYTES * tracks, attention=round(attention))
 
 
 def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> int:
     """Expected size of one track that grows on disk, its last chunks filled up."""
-    arrays = 2 if request.attention == "none" else 3
-    chunks = arrays * len(request.layers) + 2  # and those of the two time axes
+    chunks = 2 * len(request.layers) + len(request.attention_layers) + 2  # time, and windows
     return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
 from ..model.request import Attention, BackendName, Device, DType, Precision
-from ..store.place import shard_limit
+from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
+from .parts import parse_part, share_of
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
@@ -25,7 +27,7 @@ def extract(
     output: StrPath,
     *,
     layers: str | int | Iterable[str | int] = "all",
-    attention: Attention = "none",
+    attention: Attention | None = None,
     overlap: float = 0.0,
     dtype: DType = "float32",
     weights: StrPath | None = None,
@@ -38,6 +40,7 @@ def extract(
     follow_symlinks: bool = False,
     root: StrPath | None = None,
     shard_size: str | None = None,
+    part: str | None = None,
     overwrite: bool = False,
     retry_failed: bool = False,
     checksum: bool = False,
@@ -62,8 +65,9 @@ def extract(
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
-    attention : {"none", "class", "full"}
-        Attention maps of those layers: none, the class token's rows, or all rows.
+    attention : {"none", "class", "full"}, optional
+        Attention maps of those layers from 1 on: none, the class token's rows, or all rows. By
+        default the rows; none of layer 0 alone, and of a model exported without maps.
     overlap : float
         Context on either side of each window, s, computed and dropped.
     dtype : {"float32", "float16"}
@@ -87,6 +91,10 @@ def extract(
         Name tracks by their paths below this folder, however files are given.
     shard_size : str, optional
         Most bytes of a shard, as ``"500MB"``; 16 GiB by default.
+    part : str, optional
+        ``"3/16"``: do the third of 16 even shares of the files, into a folder of its own in the
+        folder `output`; ``"slurm"``: the share of a task of a SLURM job array. The shares follow
+        from ids, sizes and endings alone, and are kept in the output.
     overwrite : bool
         Replace an output instead of continuing it.
     retry_failed : bool
@@ -147,9 +155,11 @@ def extract(
     if not given and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else list_files(files_from)
+    limit = shard_limit(os.fspath(output), shard_size)
+    place, share = Path(output), None if part is None else _part_of(output, part, limit)
     options = Options(
-        Path(output),
-        shard_limit(os.fspath(output), shard_size),
+        place if share is None else require_part_folder(place, share),
+        limit,
         dtype,
         overwrite,
         retry_failed,
@@ -160,7 +170,7 @@ def extract(
         quiet,
         raise_signals,
     )
-    with _pool(scheduler, options) as pool:  # a worker imports its libraries meanwhile
+    with _pool(scheduler, options, part) as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
             attention=attention,
@@ -183,6 +193,9 @@ def extract(
         if not sources:
             words = ["nothing to do: no audio files found", *passed_over_lines(passed_over)]
             raise NoFilesError("; ".join(words))
+        if share is not None:
+            sources, shares = share_of(sources, place, share)
+            options = replace(options, shares=shares)
         if not quiet:
             show_passed_over(passed_over)
         summary = extract_all(sources, extractor, options, pool)
@@ -190,7 +203,7 @@ def extract(
     return summary
 
 
-def _pool(scheduler: str | None, options: Options) -> Pool | Cluster:
+def _pool(scheduler: str | None, options: Options, part: str | None) -> Pool | Cluster:
     """What does the files."""
     if scheduler is None:
         return Pool()
@@ -201,4 +214,16 @@ def _pool(scheduler: str | None, options: Options) -> Pool | Cluster:
         )
     if options.workers is not None:
         raise UsageError(f"--workers {options.workers} with --scheduler; the cluster has its own")
+    if part is not None:
+        raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
     return Cluster(scheduler)
+
+
+def _part_of(output: StrPath, text: str, limit: int | None) -> Part:
+    part = parse_part(text)
+    if limit is None:
+        raise UsageError(
+            f"--part {text} with one file, {output}; end -o in '/' for a folder, in which each "
+            "part has one of its own"
+        )
+    return part

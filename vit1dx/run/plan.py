@@ -20,6 +20,15 @@ from .worker import file_sha256
 #: Most tracks of other files whose files are looked for, on the disk.
 LOOKED_FOR = 1000
 
+#: Options of the command, by the setting that each makes.
+OPTIONS = {
+    "config.request.attention": "--attention",
+    "config.request.dtype": "--dtype",
+    "config.request.layers": "--layers",
+    "config.window.overlap": "--overlap",
+    "precision": "--precision",
+}
+
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
@@ -194,16 +203,28 @@ def require_same(output: Path, features: Features, settings: Mapping[str, Any]) 
     """
     found = {**{key: features.attributes.get(key) for key in settings}, "config": features.config}
     theirs, ours = (dict(_flat("", json.loads(json.dumps(v)))) for v in (found, settings))
-    differences = [
-        f"{key} {theirs.get(key)} there, {ours.get(key)} asked for"
-        for key in sorted({*theirs, *ours})
-        if theirs.get(key) != ours.get(key)
-    ]
-    if differences:
-        raise UsageError(
-            f"{output} was made differently: {'; '.join(differences)}; give another -o, or the "
-            "options that it was made with"
-        )
+    differing = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    if not differing:
+        return
+    words = [f"{key} {theirs.get(key)} there, {ours.get(key)} asked for" for key in differing]
+    rate = ours["config.mel.sample_rate"] / ours["config.mel.hop_length"]
+    options = [_option(key, theirs.get(key), rate) for key in differing]
+    to_type = f"add {' '.join(options)}" if all(options) else "give the options it was made with"
+    raise UsageError(
+        f"{output} was made differently: {'; '.join(words)}; to continue it, {to_type}; or give "
+        "another -o"
+    )
+
+
+def _option(key: str, value: Any, frame_rate: float) -> str:
+    """The option of the command that makes a setting; empty if no single one does."""
+    if value is None or key not in OPTIONS:
+        return ""
+    if key == "config.window.overlap":
+        value = f"{value / frame_rate:g}"
+    if key == "config.request.layers":
+        value = ",".join(map(str, value))
+    return f"{OPTIONS[key]} {value}"
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -63,6 +63,8 @@ class Options:
         GiB that a worker may take beyond what it starts with; infinity is no limit.
     factory : str
         What makes the workers' extractor, as ``module:callable``.
+    shares : str
+        See `vit1dx.store.format.Header`.
     """
 
     output: Path
@@ -77,6 +79,7 @@ class Options:
     quiet: bool = False
     raise_signals: bool = False
     factory: str = "vit1dx.extractor:Extractor"
+    shares: str = ""
 
     def __post_init__(self) -> None:
         require_choice("dtype", self.dtype)
@@ -124,6 +127,7 @@ def extract_all(
         extractor.request,
         options.dtype,
         precision=extractor.precision,
+        shares=options.shares,
     )
     _require_output(options)
     _require_not_read(options.output, sources)
@@ -139,6 +143,9 @@ def extract_all(
                 _extract(done, extractor, header, options, pool, signals.check, summary)
             elif done.todo:
                 pool.extract(done, extractor, header, options, signals.check, summary)
+            elif isinstance(pool, Pool) and not feature_files(options.output):
+                backend = pool.load(worker_spec(extractor, options, 1), signals.check)
+                _writer(replace(header, backend=backend), options).close()
             elif not done.finished:
                 _writer(header, options).close()
         except Stopped as stopped:
@@ -219,6 +226,7 @@ def _plan(
         "model_sha256": header.weights.sha256,
         "precision": header.computes_in,
         "config": config_dict(header.config, header.request, header.dtype),
+        **({"shares": header.shares} if header.shares else {}),
     }
     again = options.retry_failed, options.checksum
     done = plan(sources, options.output, settings, *again, check)

@@ -21,7 +21,7 @@ from ..analysis.onsets import OnsetCurve, best_curve, onset_strength
 from ..analysis.peaks import height, pick
 from ..analysis.track import attention_blocks, frame_range, frame_rate, pooled
 from ..errors import UsageError
-from ..tokens import Track
+from ..tokens import Track, attended
 from . import panels
 from .panels import LIGHT, Mel, Theme
 
@@ -64,6 +64,11 @@ class Shown:
     curve: OnsetCurve | None = None
     mel: Mel | None = None
     theme: Theme = LIGHT
+
+    @property
+    def attended(self) -> tuple[int, ...]:
+        """Its layers that have attention maps; all, which then says why not, if none has."""
+        return attended(self.layers) or self.layers
 
 
 def spread(layers: Sequence[int], most: int = 4) -> tuple[int, ...]:
@@ -139,7 +144,8 @@ def _look(theme: Theme) -> Any:  # matplotlib's own type names every key
 def _overview(figure: Figure, shown: Shown) -> None:
     rows: list[Callable[[Axes, Shown], None]] = [_mel_row] if shown.mel else []
     rows += [_onset_row] if shown.curve else []
-    rows += [_heads_row] if attention.form(shown.track) != "none" else []
+    maps = any(shown.layers) and attention.form(shown.track) != "none"
+    rows += [_heads_row] if maps else []
     top, below = 1.75 * len(rows), 3.0
     figure.set_size_inches(WIDTH, top + below)
     if not rows:
@@ -189,12 +195,12 @@ def _heads_row(axes: Axes, shown: Shown, reading: str = "class", most: float = 1
     track, span = shown.track, {"start": shown.start, "stop": shown.stop}
     time = track.time[frame_range(track, **span)]
     width = -(-len(time) // BINS)
-    rows, layers = [], [layer for layer in shown.layers if layer > 0] or shown.layers
-    for layer in layers:
+    rows = []
+    for layer in shown.attended:
         curves = pooled(attention.attention_curve(track, layer, reading, **span), width, axis=1)
         rows.append(curves / np.maximum(curves.mean(1, keepdims=True), attention.LEAST))
     centres = pooled(time - time[0], width).astype(np.float64) + time[0]
-    panels.heads_panel(axes, np.concatenate(rows), centres, layers, most)
+    panels.heads_panel(axes, np.concatenate(rows), centres, shown.attended, most)
     axes.set_title(HEADS_TITLES[reading])
 
 
@@ -240,13 +246,13 @@ def _attention_picture(figure: Figure, shown: Shown) -> None:
     def row(reading: str, most: float) -> Callable[[Axes, Shown], None]:
         return lambda axes, shown: _heads_row(axes, shown, reading, most)
 
-    each = max(1.7, 0.4 * len(shown.layers) + 0.6)
+    each = max(1.7, 0.4 * len(shown.attended) + 0.6)
     if attention.form(shown.track) != "full":
         figure.set_size_inches(WIDTH, each + 0.6)
         _stack(figure, shown, [row("class", 10)])
         return
     rows = [row("class", 10), row("received", 10), row("log change", 3)]
-    maps = 3 * WIDTH / (len(spread(shown.layers)) + 0.5)
+    maps = 3 * WIDTH / (len(spread(shown.attended)) + 0.5)
     figure.set_size_inches(WIDTH, 3 * each + maps)
     heights = [3 * each, maps]
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -256,7 +262,7 @@ def _attention_picture(figure: Figure, shown: Shown) -> None:
 
 def _maps(figure: FigureBase, shown: Shown) -> None:
     """The whole maps of the window in the middle: a column a layer, a row a head."""
-    track, layers = shown.track, spread(shown.layers)
+    track, layers = shown.track, spread(shown.attended)
     starts, rate = track.read("window_start"), frame_rate(track.time)
     window = int(np.searchsorted(starts, (shown.start + shown.stop) / 2, side="right")) - 1
     blocks = [next(attention_blocks(track, layer, window, window + 1))[1] for layer in layers]
@@ -274,15 +280,14 @@ def _maps(figure: FigureBase, shown: Shown) -> None:
 def _layers_picture(figure: Figure, shown: Shown) -> None:
     track, layers = shown.track, shown.layers
     likeness = similarity.layer_likeness(track, layers, start=shown.start, stop=shown.stop)
-    attended = [layer for layer in layers if layer > 0]
-    is_full = attention.form(track) == "full"
+    is_full = any(layers) and attention.form(track) == "full"
     figure.set_size_inches(WIDTH, 4.0)
     left, right = figure.subplots(1, 2) if is_full else (figure.subplots(1, 1), None)
     panels.likeness_panel(left, likeness, layers)
     left.set_title("Likeness of layers' tokens")
     if right is not None:
-        distances = np.stack([attention.head_distance(track, layer) for layer in attended])
-        panels.distance_panel(right, distances, attended, shown.theme)
+        distances = [attention.head_distance(track, layer) for layer in shown.attended]
+        panels.distance_panel(right, np.stack(distances), shown.attended, shown.theme)
         right.set_title("Mean attention distance of each head (line: of all)")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -29,11 +29,22 @@ AXES = {
     "window_start": ("window",),
 }
 ATTENTION_AXES = {
-    "class": ("layer", "window", "head", "key"),
-    "full": ("layer", "window", "head", "query", "key"),
+    "class": ("window", "head", "key"),
+    "full": ("window", "head", "query", "key"),
 }
+#: First axes of arrays of all layers, and of attention where 0, which has none, is among them.
+LAYER_AXES = ("layer", "attention_layer")
 SHARED_SCALES = ("feature", "head")
 GROWING = ("window", "time")
+
+
+def array_axes(layers: Sequence[int], attention: str) -> dict[str, tuple[str, ...]]:
+    """Axes of all arrays of a track that keeps these layers and this of attention."""
+    if attention == "none":
+        return AXES
+    first = LAYER_AXES[0 in layers]
+    return {**AXES, "attention": (first, *ATTENTION_AXES[attention])}
+
 
 _REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
 
@@ -97,6 +108,13 @@ UNKNOWN_TRAINING = -1
 VERSIONS = ("v108", "v108")
 
 
+class Heading(Protocol):
+    """Says how a feature file that is to be made was made."""
+
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the root of a file, but for the number of a shard."""
+
+
 @dataclass(frozen=True)
 class Header:
     """How a feature file was made.
@@ -113,8 +131,9 @@ class Header:
         What really runs; must be known when a file is made.
     precision : str or None
         What the model computes in; None where it is the weights' own.
-    shard : int or None
-        Which shard of a folder the file is; None where it is alone.
+    shares : str
+        What tells how the collection was shared out to parts from other ways; empty where it is
+        not.
     """
 
     weights: WeightsInfo
@@ -123,7 +142,7 @@ class Header:
     dtype: str = "float32"
     backend: BackendInfo | None = None
     precision: str | None = None
-    shard: int | None = None
+    shares: str = ""
 
     @property
     def computes_in(self) -> str:
@@ -131,7 +150,7 @@ class Header:
         return self.precision or self.weights.precision
 
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root."""
+        """Attributes of the root of a file, but for the number of a shard."""
         assert self.backend is not None, "a file is made once the backend is known"
         trained = self.weights.trained
         return {
@@ -149,7 +168,7 @@ class Header:
             "config": json.dumps(config_dict(self.config, self.request, self.dtype)),
             "finished": np.int8(0),
             **({"model_exported_from": source} if (source := self.weights.exported_from) else {}),
-            **({} if self.shard is None else {"shard": self.shard}),
+            **({"shares": self.shares} if self.shares else {}),
         }
 
 

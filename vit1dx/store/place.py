@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError, UsageError
@@ -29,9 +30,15 @@ SUFFIXES = (".h5", ".hdf5")
 #: Most bytes of a shard, unless another size is asked for.
 SHARD_SIZE = "16GiB"
 
+#: In a folder: how its files were shared out to parts, and what is known of its shards.
+SHARES_NAME, CATALOGUE_NAME = "parts.json", "index.sqlite"
+
 _SHARD = re.compile(r"(\d{5,})\.h5")
+_PART = re.compile(r"part-(\d{3,})-of-(\d{3,})")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
-_OURS = re.compile(rf"{_SHARD.pattern}(\.new)?(\.journal|\.lock)?|lock")
+_OURS = re.compile(
+    rf"{_SHARD.pattern}(\.new)?(\.journal|\.lock)?|lock|{SHARES_NAME}|{re.escape(CATALOGUE_NAME)}"
+)
 
 
 def shard_limit(output: str, size: str | None) -> int | None:
@@ -68,12 +75,46 @@ def shard_number(path: Path) -> int:
     return int(path.stem)
 
 
+@dataclass(frozen=True, order=True)
+class Part:
+    """One of several parts of a collection, each a folder of shards of its own: 3 of 16."""
+
+    count: int
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"part-{self.number:03}-of-{self.count:03}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+def part_of(path: Path) -> Part | None:
+    """The part that a folder is, by its name."""
+    found = _PART.fullmatch(path.name)
+    return Part(int(found[2]), int(found[1])) if found else None
+
+
+def part_folders(output: Path) -> dict[Part, Path]:
+    """The parts of an output that are there, in order; empty where it is not in parts."""
+    if not output.is_dir():
+        return {}
+    found = ((part_of(path), path) for path in output.iterdir())
+    return dict(sorted((part, path) for part, path in found if part and path.is_dir()))
+
+
 def feature_files(output: Path) -> list[Path]:
-    """The feature files of an output that are there: one, or the shards of a folder in order."""
+    """The feature files of an output that are there: one, or the shards of a folder in order.
+
+    Those of its parts follow part by part.
+    """
     if not output.is_dir():
         return [output] if output.exists() else []
     shards = [path for path in output.iterdir() if _SHARD.fullmatch(path.name)]
-    return sorted(shards, key=shard_number)
+    parts = [file for folder in part_folders(output).values() for file in feature_files(folder)]
+    return sorted(shards, key=shard_number) + parts
 
 
 def locked_shards(folder: Path) -> list[Path]:
@@ -101,24 +142,72 @@ def require_folder(path: Path) -> None:
     StoreError
         If shards cannot be written there.
     """
+    if not path.is_dir():
+        make_folder(path)
+    if parts := part_folders(path):
+        count = max(parts).count
+        raise UsageError(
+            f"{path} is in {count} parts; give --part K/{count}, or another -o, into which 'vit1dx "
+            "merge' puts the whole"
+        )
+    _require_ours(path)
+    for file in (shard_path(path, 0), *feature_files(path)):
+        require_writable(file)
+
+
+def require_part_folder(path: Path, part: Part) -> Path:
+    """Make the folder of a part, and the one that it is in, unless they exist; returns the first.
+
+    Raises
+    ------
+    UsageError
+        If `path` is a file, or holds other things, or is in another number of parts.
+    StoreError
+        If shards cannot be written there.
+    """
+    folder = path / part.name
+    if not path.is_dir():
+        make_folder(path)
+    _require_ours(path)
+    others = [other for other in part_folders(path) if other.count != part.count]
+    if others or (feature_files(path) and not part_folders(path)):
+        held = f"parts of {others[0].count}" if others else "shards of a run without --part"
+        raise UsageError(
+            f"{path} holds {held}, and --part {part} was asked for; give another -o, and let "
+            "'vit1dx merge' join the two"
+        )
+    require_folder(folder)
+    return folder
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, which another process may do at the same time.
+
+    Raises
+    ------
+    UsageError
+        If it is a file.
+    StoreError
+        If it cannot be made.
+    """
     if path.is_file():
         raise UsageError(
             f"{path} is a file, not a folder of shards; leave out the '/', or give another -o"
         )
-    if not path.is_dir():
-        _require_home(path)
-        try:
-            resolved(path).mkdir()
-        except OSError as error:
-            raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
+    _require_home(path)
+    try:
+        resolved(path).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
+
+
+def _require_ours(path: Path) -> None:
     foreign = sorted(name for name in os.listdir(path) if not _is_ours(name))
     if foreign:
         raise UsageError(
             f"{path} holds files other than shards, such as {foreign[0]}; give a folder for "
             "features alone"
         )
-    for file in (shard_path(path, 0), *feature_files(path)):
-        require_writable(file)
 
 
 def _require_home(path: Path) -> None:
@@ -132,4 +221,4 @@ def _require_home(path: Path) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    return name.startswith(".") or _OURS.fullmatch(name) is not None
+    return name.startswith(".") or any(known.fullmatch(name) for known in (_OURS, _PART))

@@ -33,6 +33,8 @@ def repair(path: str | os.PathLike[str]) -> Report:
     ------
     StoreError
         If there are none, a file cannot be opened as one at all, or a new one not be written.
+    LockedError
+        If a run writes them, or a worker of one.
     """
     path = Path(path)
     require_no_shard(path)

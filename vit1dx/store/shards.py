@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ import h5py
 from ..errors import StoreError, TrackError, WriteError
 from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
-from .format import Header
+from .format import Heading
 from .index import Row
 from .place import feature_files, locked_shards, shard_number, shard_path
 from .reader import FeatureFile, Features
@@ -33,12 +32,12 @@ class Shard(FeatureWriter):
     Parameters
     ----------
     path : Path
-    header : Header
+    header : Heading
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Heading) -> None:
         self._growing: dict[str, tuple[TrackWriter, int]] = {}
-        super().__init__(path, replace(header, shard=shard_number(path)))
+        super().__init__(path, header, shard=shard_number(path))
 
     @property
     def is_growing(self) -> bool:
@@ -74,7 +73,7 @@ class FolderWriter(Output):
     Parameters
     ----------
     folder : Path
-    header : Header
+    header : Heading
         Of the shards to be made; one that exists keeps its own.
     limit : int
         Most bytes of a shard, but for one with a single track that is larger.
@@ -87,7 +86,7 @@ class FolderWriter(Output):
         If no shard can be made, or the last one cannot be extended.
     """
 
-    def __init__(self, folder: Path, header: Header, limit: int, overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, header: Heading, limit: int, overwrite: bool = False) -> None:
         self.path, self.limit, self._header = folder, limit, header
         self._current = self._first(overwrite)
         self._open = [self._current]

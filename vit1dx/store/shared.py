@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import LockedError, StoreError
 from .commit import recover
-from .format import Header
+from .format import Heading
 from .lock import OutputLock, lock_path
 from .place import feature_files, locked_shards, shard_number, shard_path
 from .shards import FolderWriter, Shard
@@ -29,7 +29,7 @@ class SharedFolderWriter(FolderWriter):
     Parameters
     ----------
     folder : Path
-    header : Header
+    header : Heading
     limit : int
         Most bytes of a shard.
     claimed : callable
@@ -42,7 +42,7 @@ class SharedFolderWriter(FolderWriter):
     """
 
     def __init__(
-        self, folder: Path, header: Header, limit: int, claimed: Callable[[Path], None]
+        self, folder: Path, header: Heading, limit: int, claimed: Callable[[Path], None]
     ) -> None:
         self._claimed = claimed
         super().__init__(folder, header, limit)
@@ -64,7 +64,7 @@ class SharedFolderWriter(FolderWriter):
 class _OwnShard(Shard):
     """A shard that its writer alone has locked."""
 
-    def __init__(self, path: Path, header: Header, lock: OutputLock) -> None:
+    def __init__(self, path: Path, header: Heading, lock: OutputLock) -> None:
         self._lock = lock
         super().__init__(path, header)
 

@@ -16,7 +16,7 @@ from .._types import Array
 from ..errors import TokensError
 from ..model.request import Request
 from ..tokens import MeanToken, Tokens
-from .format import ATTENTION_AXES, AXES, GROWING, SHARED_SCALES, add_scale, attach
+from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, array_axes, attach
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20
@@ -173,12 +173,9 @@ class TrackWriter:
     """
 
     def __init__(self, writer: Home, track_id: str, request: Request) -> None:
-        self._writer, self._id, self._layers = writer, track_id, request.layers
-        self._axes: dict[str, tuple[str, ...]] = {
-            name: axes for name, axes in AXES.items() if name != "mean_token"
-        }
-        if request.attention != "none":
-            self._axes["attention"] = ATTENTION_AXES[request.attention]
+        self._writer, self._id, self._request = writer, track_id, request
+        self._all_axes = array_axes(request.layers, request.attention)
+        self._axes = {name: axes for name, axes in self._all_axes.items() if name != "mean_token"}
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
 
@@ -252,7 +249,7 @@ class TrackWriter:
     def _chunks(self, name: str, shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
         """One layer at a time, so that a layer can be read alone."""
         axes, axis = self._axes[name], self._growing(name)
-        chunk = [1 if axis == "layer" else n for axis, n in zip(axes, shape, strict=True)]
+        chunk = [1 if axis in LAYER_AXES else n for axis, n in zip(axes, shape, strict=True)]
         chunk[axis] = 1
         chunk[axis] = max(1, CHUNK_BYTES // (int(np.prod(chunk)) * itemsize))
         return tuple(chunk)
@@ -268,16 +265,19 @@ class TrackWriter:
         data, group = self._data, self._group
         data["time"].make_scale("time")
         scales = {
-            "layer": add_scale(group, "layer", np.array(self._layers)),
+            "layer": add_scale(group, "layer", np.array(self._request.layers)),
             "window": add_scale(group, "window", np.arange(len(data["window_start"]))),
             "time": data["time"],
             **{name: group.file[name] for name in SHARED_SCALES},
         }
-        axes = {**self._axes, "mean_token": AXES["mean_token"]}
-        for name in set(axes.get("attention", ())).intersection(("query", "key")):
-            size = data["attention"].shape[axes["attention"].index(name)]
+        of_attention = self._axes.get("attention", ())
+        if "attention_layer" in of_attention:
+            layers = np.array(self._request.attention_layers)
+            scales["attention_layer"] = add_scale(group, "attention_layer", layers)
+        for name in set(of_attention).intersection(("query", "key")):
+            size = data["attention"].shape[of_attention.index(name)]
             scales[name] = add_scale(group, name, np.arange(size))
-        for name, named in axes.items():
+        for name, named in self._all_axes.items():
             if name != "time":
                 attach(data[name], [scales[axis] for axis in named])
         for name in ("time", "window_start"):

@@ -14,7 +14,8 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError
-from .format import ATTENTION_AXES, AXES, SHARED_SCALES
+from ..tokens import attended
+from .format import LAYER_AXES, SHARED_SCALES, array_axes
 from .index import Row
 from .place import feature_files
 from .reader import FeatureFile
@@ -164,15 +165,16 @@ def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> 
     damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
     if damaged:
         yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = dict(AXES)
-    if request["attention"] != "none":
-        axes["attention"] = ATTENTION_AXES[request["attention"]]
-    absent = sorted({*axes, "layer", "window"}.difference(group))
+    axes = array_axes(layers, request["attention"])
+    own = {axis for named in axes.values() for axis in named}.difference(SHARED_SCALES)
+    absent = sorted({*axes, *own}.difference(group))
     if absent:
         yield f"has no {', '.join(absent)}"
         return
     if list(group["layer"]) != layers:
         yield f"has layers {list(group['layer'])}, the file {layers}"
+    if "attention_layer" in own and list(group["attention_layer"]) != list(attended(layers)):
+        yield f"has attention of layers {list(group['attention_layer'])}, the file of others"
     sizes = _sizes(group)
     for name, named in axes.items():
         data = group[name]
@@ -193,7 +195,7 @@ def _is_text(value: object) -> bool:
 
 
 def _sizes(group: h5py.Group) -> dict[str, int]:
-    names = {"layer", "window", "time", "query", "key", *SHARED_SCALES}
+    names = {*LAYER_AXES, "window", "time", "query", "key", *SHARED_SCALES}
     homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
     return {name: len(home[name]) for name, home in homes if name in home}
 

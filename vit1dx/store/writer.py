@@ -22,7 +22,7 @@ from ..errors import AudioError, StoreError, WriteError
 from ..model.request import Request
 from .commit import JournaledFile, recover, sync_folder
 from .existing import require_extendable, require_replaceable
-from .format import VERSIONS, Header, add_scale, storable, warning_codes
+from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
@@ -108,10 +108,12 @@ class FeatureWriter(Output):
     Parameters
     ----------
     path : path
-    header : Header, optional
+    header : Heading, optional
         Of the file to be made; one that exists keeps its own.
     overwrite : bool
         Replace a file that is there.
+    shard : int, optional
+        Which shard of a folder the file is; by default, it is alone.
 
     Attributes
     ----------
@@ -125,7 +127,11 @@ class FeatureWriter(Output):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], header: Header | None = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        header: Heading | None = None,
+        overwrite: bool = False,
+        shard: int | None = None,
     ) -> None:
         self.path = Path(path)
         require_writable(self.path)
@@ -134,7 +140,8 @@ class FeatureWriter(Output):
         try:
             recover(self.path)
             if header and is_made:
-                create(self.path, header.attributes())
+                number = {} if shard is None else {"shard": shard}
+                create(self.path, {**header.attributes(), **number})
             self._raw = JournaledFile(self.path, writable=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from None

@@ -35,7 +35,7 @@ Scores = dict[str, dict[str, float]]  # by feature and task
 
 def tokens(**options: Any) -> System:
     """Sequence tokens by an extractor with these options, and nothing else."""
-    extractor = Extractor(**options)
+    extractor = Extractor(attention="none", **options)
 
     def describe(audio: Path, closely: bool = True) -> Described:
         track = extractor(audio)

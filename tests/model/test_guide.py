@@ -1,0 +1,42 @@
+"""The layer guide is for the bundled weights alone, and says what was measured of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vit1dx.model.guide import SIMILARITY, bundled_digest, guide_for, guide_of
+from vit1dx.model.weights import bundled, read_info
+
+from ..conftest import RunCli
+
+
+def test_it_is_for_the_bundled_weights_and_what_was_exported_from_them() -> None:
+    info = read_info(bundled(".onnx"))
+    assert info.sha256 == bundled_digest()
+    advice = guide_for(info.sha256)
+    assert {"chords", "beats", "key", SIMILARITY} <= advice.keys()
+    assert guide_for("0" * 64, info.sha256) == advice  # as int8 models have it
+    assert guide_of({"model_sha256": info.sha256}) == advice
+    assert all(1 <= row.layer <= info.config.model.depth for row in advice.values())
+
+
+def test_there_is_none_for_others() -> None:
+    assert guide_for("0" * 64, "", None) == {}
+    assert guide_of({"model_sha256": "0" * 64}) == {}
+
+
+def test_info_shows_it(cli: RunCli) -> None:
+    shown = cli("info").stdout
+    advice = guide_for(bundled_digest())
+    line = next(line for line in shown.splitlines() if line.startswith("guide.chords"))
+    assert str(advice["chords"]) in line
+    values = json.loads(cli("info", "--json").stdout)
+    assert values["guide"]["beats"]["layer"] == advice["beats"].layer
+
+
+def test_info_says_where_there_is_none(cli: RunCli, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(bundled(".safetensors").read_bytes() + b"\0")
+    result = cli("info", other)
+    assert "none for these weights" in result.stdout, result.stderr

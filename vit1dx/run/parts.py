@@ -1,0 +1,219 @@
+"""A share of a collection for each of several machines: stable, and balanced.
+
+Each file belongs to one of `SLOTS` slots by a hash of its id. The first run over a collection deals
+the slots out to the parts, the longest first, each to the part with the least to do by then, and
+keeps the result in ``parts.json``. So the shares are even, and a file stays where it is whatever is
+added later; and without that file, too, any machine that sees the same files comes to the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import heapq
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .._types import Array
+from ..errors import StoreError, UsageError
+from ..store.commit import sync_folder
+from ..store.place import SHARES_NAME, Part
+from .sources import Source
+
+#: What a file is dealt out with; many times the parts, so that slots are small.
+SLOTS = 1 << 16
+MOST_PARTS = 4096
+#: What a file costs besides its audio, in seconds of audio.
+FILE_SECONDS = 1.0
+#: Bytes of a second of audio, by ending: what is usual, as the same everywhere matters more here
+#: than what headers say.
+USUAL = {
+    **dict.fromkeys(".aif .aifc .aiff .au .rf64 .snd .w64 .wav .wave".split(), 176_400),
+    **dict.fromkeys(".flac .alac .ape .wv .tta".split(), 100_000),
+    **dict.fromkeys(".3gp .avi .m4v .mkv .mov .mp4 .webm .wmv".split(), 125_000),
+}
+USUAL_ELSE = 24_000
+
+_FORMAT = "vit1dx-parts"
+_FIELDS = ("ID", "COUNT", "MIN", "MAX", "STEP")
+
+
+def parse_part(text: str, environ: Mapping[str, str] = os.environ) -> Part:
+    """A part from ``"3/16"``, or from ``"slurm"``: the task of a SLURM job array.
+
+    Raises
+    ------
+    UsageError
+        If it is neither, or there is no such part, or no array, or one with gaps.
+    """
+    if text == "slurm":
+        return _slurm_part(environ)
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found:
+        raise UsageError(f"--part {text}; K/N is accepted, as 3/16, or slurm in a job array")
+    number, count = int(found[1]), int(found[2])
+    if not 1 <= number <= count <= MOST_PARTS:
+        raise UsageError(
+            f"--part {text}; parts are counted from 1/N to N/N, and N is at most {MOST_PARTS}"
+        )
+    return Part(count, number)
+
+
+def _slurm_part(environ: Mapping[str, str]) -> Part:
+    names = [f"SLURM_ARRAY_TASK_{field}" for field in _FIELDS]
+    known = {"SLURM_ARRAY_TASK_STEP": "1", **environ}
+    missing = [name for name in names if not known.get(name, "").isdecimal()]
+    if missing:
+        raise UsageError(
+            f"--part slurm, and {missing[0]} is not set to a number; submit a job array (sbatch "
+            "--array=1-16), or give --part K/N"
+        )
+    task, count, first, last, step = (int(known[name]) for name in names)
+    if step < 1 or (last - first) // step + 1 != count or not first <= task <= last:
+        raise UsageError(
+            f"--part slurm in an array with gaps ({count} tasks from {first} to {last}), which "
+            "does not say how many parts there are; give --part $SLURM_ARRAY_TASK_ID/N"
+        )
+    return parse_part(f"{(task - first) // step + 1}/{count}")
+
+
+def slot_of(track_id: str) -> int:
+    """The slot of an id, which nothing but the id decides."""
+    digest = hashlib.blake2b(track_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % SLOTS
+
+
+def weight_of(source: Source) -> int:
+    """What a file is expected to cost, in ms of audio."""
+    rate = USUAL.get(source.path.suffix.lower(), USUAL_ELSE)
+    return round(1000 * FILE_SECONDS) + source.size * 1000 // rate
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which part each file of a collection belongs to.
+
+    Attributes
+    ----------
+    count : int
+        Parts.
+    table : (slot,) array of uint16
+        The part of each slot, counted from 0.
+    """
+
+    count: int
+    table: Array
+
+    @classmethod
+    def balanced(cls, count: int, sources: Iterable[Source]) -> Shares:
+        """Deal out files, such that each part has as much to do as any other."""
+        weights = [0] * SLOTS
+        for source in sources:
+            weights[slot_of(source.id)] += weight_of(source)
+        table = np.arange(SLOTS, dtype="<u2") % count  # of slots that are empty as yet
+        loads = [(0, part) for part in range(count)]
+        for slot in sorted(
+            filter(weights.__getitem__, range(SLOTS)), key=lambda s: (-weights[s], s)
+        ):
+            load, part = loads[0]
+            table[slot] = part
+            heapq.heapreplace(loads, (load + weights[slot], part))
+        return cls(count, table)
+
+    def of(self, track_id: str) -> int:
+        """The part of a file, counted from 1."""
+        return int(self.table[slot_of(track_id)]) + 1
+
+    @property
+    def digest(self) -> str:
+        """What tells these shares from others."""
+        return hashlib.blake2b(self.table.tobytes(), digest_size=8).hexdigest()
+
+    def to_json(self) -> str:
+        """As they are kept."""
+        table = base64.b64encode(self.table.tobytes()).decode()
+        return json.dumps({"format": _FORMAT, "parts": self.count, "table": table})
+
+    @classmethod
+    def from_json(cls, text: str) -> Shares:
+        """Read what `to_json` gave; raises ValueError if it is not that."""
+        values = json.loads(text)
+        if not isinstance(values, dict) or values.get("format") != _FORMAT:
+            raise ValueError(f"it is not of format {_FORMAT}")
+        table = np.frombuffer(base64.b64decode(str(values.get("table"))), "<u2")
+        count = values.get("parts")
+        if table.shape != (SLOTS,) or not isinstance(count, int) or not table.max() < count:
+            raise ValueError("its table is not whole")
+        return cls(count, table)
+
+
+def shares_in(folder: Path) -> Shares | None:
+    """How the files of an output in parts were shared out; None if they were not yet.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be read.
+    """
+    path = folder / SHARES_NAME
+    try:
+        return Shares.from_json(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}, which says how the collection was shared out, cannot be read: {error}; "
+            "remove it, and it is made anew"
+        ) from None
+
+
+def keep_shares(folder: Path, shares: Shares) -> Shares:
+    """Keep shares in an output, unless another run has kept its own by now; those that count.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be written.
+    """
+    path = folder / SHARES_NAME
+    new = folder / f".{SHARES_NAME}.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        new.write_text(shares.to_json())
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(new, path)  # unlike a renaming, replaces nothing
+        except OSError:
+            if not path.exists():  # a file system without links
+                os.replace(new, path)
+        sync_folder(folder)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        new.unlink(missing_ok=True)
+    return shares_in(folder) or shares
+
+
+def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Source], str]:
+    """The files of a part, and the digest of the shares, which are kept in the output.
+
+    Raises
+    ------
+    UsageError
+        If the output is in another number of parts.
+    """
+    shares = shares_in(folder)
+    if shares is None:
+        shares = keep_shares(folder, Shares.balanced(part.count, sources))
+    if shares.count != part.count:
+        raise UsageError(
+            f"{folder} is in {shares.count} parts, and --part {part} was asked for; give --part "
+            f"K/{shares.count} (in a job array, $SLURM_ARRAY_TASK_ID/{shares.count}), or another -o"
+        )
+    return [source for source in sources if shares.of(source.id) == part.number], shares.digest
