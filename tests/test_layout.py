@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vit1dx"
 
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_types", "_version", "errors", "config", "parallel"),
+    ("_types", "_version", "errors", "config", "parallel", "remote"),
     ("tokens",),
     ("audio", "model"),
     ("store",),
@@ -40,6 +40,7 @@ ONLY_IN = {
     "sklearn": ("probe.",),
     "dask": ("run.cluster",),
     "distributed": ("run.cluster",),
+    "fsspec": ("remote",),
     "librosa": (),
 }
 

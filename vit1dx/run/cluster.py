@@ -24,6 +24,7 @@ from typing import Any
 from ..errors import ClusterError, ClusterLostError, StoreError, Vit1dxError
 from ..extractor import Extractor
 from ..model.weights import bundled
+from ..remote import AnyPath, RemotePath
 from ..store.format import Header
 from ..store.place import feature_files
 from ..store.shards import FolderWriter, remove_shards
@@ -366,7 +367,11 @@ def _spec(extractor: Extractor, options: Options) -> dict[str, Any]:
 
 def _absolute(sources: Sequence[Source]) -> list[Source]:
     """Sources as another process finds them, whose current folder is another."""
-    return [replace(source, path=Path(os.path.abspath(source.path))) for source in sources]
+    return [replace(source, path=_absolute_path(source.path)) for source in sources]
+
+
+def _absolute_path(path: AnyPath) -> AnyPath:
+    return path if isinstance(path, RemotePath) else Path(os.path.abspath(path))
 
 
 def _await_file(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AudioError, AudioWarning
+from ..remote import text_of
 from ..store.format import parse_warnings
 from ..store.track import Parts, Totals, TrackWriter, size_of
 from ..store.writer import Output
@@ -54,7 +55,7 @@ class Limits:
         """The job of extracting a file."""
         usual = LEAST_SECONDS + SECONDS_A_SECOND * self.expected.get(source.id, 0.0)
         seconds = usual if self.seconds is None else self.seconds
-        return Job("extract", source.id, str(source.path), seconds, self.checksum)
+        return Job("extract", source.id, text_of(source.path), seconds, self.checksum)
 
 
 def run(

@@ -13,6 +13,7 @@ from ..errors import StoreError, UsageError
 from ..extractor import Extractor
 from ..model.request import require_choice
 from ..parallel import usable_cores
+from ..remote import RemotePath
 from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
 from ..store.lock import OutputLock
@@ -181,6 +182,8 @@ def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
     found = [file.stat() for file in files if file.exists()]
     stamps = {(status.st_size, mtime_ns(status)) for status in found}
     for source in sources:
+        if isinstance(source.path, RemotePath):
+            continue
         if source.path.name in names or (source.size, source.mtime_ns) in stamps:
             for file in files:
                 if _is_same_file(source.path, file):

@@ -16,6 +16,8 @@ from typing import Any
 from ..audio.files import mtime_ns, printable
 from ..audio.formats import AUDIO_EXTENSIONS
 from ..errors import UsageError
+from ..remote import AnyPath, RemotePath, path_of, place_of
+from .objects import Object, find, named
 from .patterns import EVERYTHING, Pattern, Rest, advance, is_hidden, split_glob
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
@@ -36,7 +38,7 @@ class Source:
     ----------
     id : str
         Its path below the input root, with "/" between folders.
-    path : Path
+    path : Path or RemotePath
     size : int
         Bytes; 0 if it cannot be had.
     mtime_ns : int
@@ -46,7 +48,7 @@ class Source:
     """
 
     id: str
-    path: Path
+    path: AnyPath
     size: int = 0
     mtime_ns: int = 0
     problem: str | None = None
@@ -215,20 +217,27 @@ def _sources(
     root: str | os.PathLike[str] | None,
 ) -> Iterator[Source]:
     for text in paths:
-        path = Path(text)
         if not text:
             raise UsageError("'': an empty name; '.' is the current folder")
+        path = path_of(text)
+        if isinstance(path, RemotePath):
+            yield from search.objects(find(path, root))
+            continue
         if path.is_dir():
             yield from search.folder(path, _below(root, path, "."))
         elif os.path.lexists(path):
             yield from search.file(str(_below(root, path, printable(path.name))), path)
-        elif glob.has_magic(text):
-            yield from search.matches(text, root)
+        elif glob.has_magic(str(path)):
+            yield from search.matches(str(path), root)
         else:
             raise UsageError(f"{printable(text)}: no such file or folder")
     here = Path.cwd()
     for text in listed:
-        path = Path(os.path.normpath(here / text))
+        given = path_of(text)
+        if isinstance(given, RemotePath):
+            yield from search.objects([named(given, root)])
+            continue
+        path = Path(os.path.normpath(here / given))
         usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
         below = _below(root, path, printable(usual.as_posix()))
         yield from search.file(str(below), path)
@@ -283,6 +292,20 @@ class Search:
             raise UsageError(
                 f"{printable(pattern)}: no such file, and no match for it as a pattern"
             )
+
+    def objects(self, found: Iterable[Object]) -> Iterator[Source]:
+        """Of files behind URLs, those that are music by their endings, or were named."""
+        for item in found:
+            below = Path(item.id)
+            if self._is_excluded(item.id, below):
+                continue
+            shown = item.was_named or not any(map(is_hidden, below.parts))
+            if not (shown or self._is_included(item.id, below)):
+                self._passed_over.hidden += _has_audio_ending(below)
+            elif item.was_named or self._is_audio(below, item.id):
+                status = item.status
+                size, changed = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+                yield Source(item.id, item.path, size, changed)
 
     def end(self) -> None:
         """Take note of the patterns that matched nothing."""
@@ -397,8 +420,8 @@ def _source(track_id: str, path: Path) -> Source:
     return Source(track_id, path, size, mtime_ns(status))
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    return os.path.abspath(one) == os.path.abspath(other)
+def _same_file(one: AnyPath, other: AnyPath) -> bool:
+    return place_of(one) == place_of(other)
 
 
 def _require_no_nesting(found: dict[str, Source]) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .. import __version__
+from .._version import __version__
 from ..audio.files import printable
 from ..config import Config
 from ..errors import AudioWarning, ClusterError, StoreError, Vit1dxError
@@ -364,8 +364,8 @@ def _require_same_version(work: Work) -> None:
 
 def _require_in_reach(work: Work, sources: list[Source]) -> None:
     """Raise `ClusterError` where a worker does not see what the run sees."""
-    folders = [work.folder / NOTES, *[s.path.parent for s in sources if s.size][:1]]
-    for folder in folders:
+    local = [s.path.parent for s in sources if s.size and isinstance(s.path, Path)]
+    for folder in (work.folder / NOTES, *local[:1]):
         if not _appears(folder):
             raise ClusterError(
                 f"{socket.gethostname()}, a worker, does not see {printable(folder)}; music and "
