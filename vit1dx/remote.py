@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from .errors import UsageError, reason_of
+from .errors import UsageError, Vit1dxError, reason_of
 
 #: Bytes that are fetched at a time of a file that is read, and how many such blocks are kept.
 BLOCK, BLOCKS = 1 << 20, 32
@@ -65,6 +65,8 @@ def plainly(url: str) -> Iterator[None]:
     """Turn whatever a library raises into an `OSError` that says it in a line, without secrets."""
     try:
         yield
+    except Vit1dxError:
+        raise
     except FileNotFoundError as error:
         said = reason_of(error) if "bucket does not" in str(error) else "no such file or folder"
         raise FileNotFoundError(errno.ENOENT, _without_secrets(said, url)) from None

@@ -35,7 +35,7 @@ def extract(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folders (searched for audio), files and globs.",
+            help="Folders (searched for audio), files and globs; or URLs of these, as s3://bucket/music/.",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +121,7 @@ def extract(
             "--output",
             "-o",
             metavar="OUT.h5|FOLDER/",
-            help="Feature file to write, or folder of shards: a name that ends in '/'.",
+            help="Feature file to write, or folder of shards: a name or URL that ends in '/'.",
             rich_help_panel=_OUTPUT,
         ),
     ],

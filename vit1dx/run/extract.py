@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
 from ..model.request import Attention, BackendName, Device, DType, Precision
+from ..remote import path_of
 from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
 from .parts import parse_part, share_of
@@ -18,6 +19,7 @@ from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
 from .run import Options, extract_all
 from .sources import PassedOver, collect, list_files
+from .upload import RemoteOutput, remote_output
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -60,9 +62,10 @@ def extract(
     Parameters
     ----------
     paths : path, or iterable of paths
-        Folders, searched for audio; files; globs.
+        Folders, searched for audio; files; globs; or URLs of these (``s3://bucket/music/``).
     output : path
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
+        Behind a URL (``s3://bucket/feats/``), shards are uploaded as they are done.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
     attention : {"none", "class", "full"}, optional
@@ -155,8 +158,13 @@ def extract(
     if not given and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = [] if files_from is None else list_files(files_from)
-    limit = shard_limit(os.fspath(output), shard_size)
-    place, share = Path(output), None if part is None else _part_of(output, part, limit)
+    upload = remote_output(output)
+    limit = shard_limit(f"{output}", shard_size)
+    place = path_of(output) if upload is None else upload.staging
+    assert isinstance(place, Path)
+    share = None if part is None else _part_of(output, part, limit)
+    if upload is not None:
+        _require_alone(upload, part, scheduler)
     options = Options(
         place if share is None else require_part_folder(place, share),
         limit,
@@ -169,6 +177,7 @@ def extract(
         memory,
         quiet,
         raise_signals,
+        upload=upload,
     )
     with _pool(scheduler, options, part) as pool:  # a worker imports its libraries meanwhile
         extractor = Extractor(
@@ -217,6 +226,17 @@ def _pool(scheduler: str | None, options: Options, part: str | None) -> Pool | C
     if part is not None:
         raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
     return Cluster(scheduler)
+
+
+def _require_alone(upload: RemoteOutput, part: str | None, scheduler: str | None) -> None:
+    """Raise `UsageError` for what cannot go with an output behind a URL."""
+    if part is not None:
+        raise UsageError(f"--part {part} with {upload.path}; give each part a URL of its own")
+    if scheduler is not None:
+        raise UsageError(
+            f"--scheduler with {upload.path}; the workers' shards need a folder that all machines "
+            "share, which can be uploaded afterwards"
+        )
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:

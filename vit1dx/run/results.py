@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import AudioWarning
+from ..remote import AnyPath
 from ..store.format import count_codes
 from .sources import PassedOver
 
@@ -17,7 +17,7 @@ class Summary:
 
     Attributes
     ----------
-    output : Path
+    output : Path or RemotePath
     files : int
         Files found.
     done : int
@@ -42,13 +42,15 @@ class Summary:
         Of the files written.
     wall_seconds : float
     output_bytes : int
+    not_uploaded : int
+        Shards of an output behind a URL that are on this machine only, as the run was stopped.
     stopped : str or None
         Why the run ended early, if it did.
     passed_over : PassedOver
         What the search for files met and did not take.
     """
 
-    output: Path
+    output: AnyPath
     files: int
     done: int = 0
     already: int = 0
@@ -62,6 +64,7 @@ class Summary:
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     output_bytes: int = 0
+    not_uploaded: int = 0
     stopped: str | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
 
@@ -80,6 +83,7 @@ class Summary:
         return {
             "output": str(self.output),
             "output_bytes": self.output_bytes,
+            "not_uploaded": self.not_uploaded,
             "files": self.files,
             "done": self.done,
             "already": self.already,

@@ -38,6 +38,7 @@ from .results import Summary
 from .room import Room
 from .signals import Stopped, StopSignals
 from .sources import Source
+from .upload import RemoteOutput
 
 #: Bytes that no worker has: a limit that is none.
 UNLIMITED = 1 << 62
@@ -64,6 +65,8 @@ class Options:
         GiB that a worker may take beyond what it starts with; infinity is no limit.
     factory : str
         What makes the workers' extractor, as ``module:callable``.
+    upload : RemoteOutput or None
+        Where the shards go; `output` is its staging folder.
     shares : str
         See `vit1dx.store.format.Header`.
     """
@@ -81,6 +84,7 @@ class Options:
     raise_signals: bool = False
     factory: str = "vit1dx.extractor:Extractor"
     shares: str = ""
+    upload: RemoteOutput | None = None
 
     def __post_init__(self) -> None:
         require_choice("dtype", self.dtype)
@@ -136,6 +140,8 @@ def extract_all(
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
         summary, done = Summary(options.output, len(sources)), Plan([])
         try:
+            if options.upload:
+                options.upload.begin(options.overwrite)
             if not isinstance(pool, Pool):
                 pool.seal(options.output)
             done = _compare(sources, header, options, signals.check)
@@ -149,10 +155,19 @@ def extract_all(
                 _writer(replace(header, backend=backend), options).close()
             elif not done.finished:
                 _writer(header, options).close()
+            if options.upload and summary.stopped is None:
+                options.upload.finish(signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)
+        finally:
+            if options.upload:
+                options.upload.leave()
         summary.outdated = [key for key, _ in summary.failures if key in done.outdated]
-        summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
+        files = feature_files(options.output)
+        summary.output_bytes = sum(file.stat().st_size for file in files)
+        if options.upload:
+            summary.output, summary.output_bytes = options.upload.path, options.upload.size
+            summary.not_uploaded = options.upload.waiting
         return summary
 
 
@@ -202,7 +217,8 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def _writer(header: Header, options: Options) -> Output:
     if options.shard_bytes is None:
         return FeatureWriter(options.output, header, options.overwrite)
-    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
+    sealed = options.upload.sealed if options.upload else lambda path: None
+    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite, sealed)
 
 
 def _compare(
@@ -297,7 +313,7 @@ def announce(
     """
     of = header.config, header.request, header.dtype
     sound, expected = durations.sound, durations.seconds
-    if sound:
+    if sound and options.upload is None:
         size = estimate_size(sum(sound.values()), len(sound), *of)
         require_space(options.output, size, sound)
     console = stderr_console()

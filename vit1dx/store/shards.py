@@ -79,6 +79,8 @@ class FolderWriter(Output):
         Most bytes of a shard, but for one with a single track that is larger.
     overwrite : bool
         Remove the shards that are there.
+    sealed : callable
+        Called with the path of each shard that is done and closed.
 
     Raises
     ------
@@ -86,8 +88,16 @@ class FolderWriter(Output):
         If no shard can be made, or the last one cannot be extended.
     """
 
-    def __init__(self, folder: Path, header: Heading, limit: int, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        header: Heading,
+        limit: int,
+        overwrite: bool = False,
+        sealed: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self.path, self.limit, self._header = folder, limit, header
+        self._sealed = sealed
         self._current = self._first(overwrite)
         self._open = [self._current]
 
@@ -144,6 +154,7 @@ class FolderWriter(Output):
             else:
                 self._open.remove(shard)
                 shard.close()
+                self._sealed(shard.path)
 
     def close(self) -> None:
         """See `Output`."""
