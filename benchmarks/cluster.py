@@ -24,7 +24,6 @@ from benchmarks.music import write_shorts
 from benchmarks.processes import resident
 from benchmarks.tables import table
 from tests.clusters import LoopbackCluster
-
 from vit1dx.run.cluster import Cluster
 from vit1dx.run.remote import call
 

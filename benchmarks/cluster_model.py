@@ -15,7 +15,6 @@ from collections import deque
 from dataclasses import dataclass
 
 from benchmarks.tables import table
-
 from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS, FILE_SECONDS
 from vit1dx.run.cluster import BATCHES_A_THREAD, LEAST_BATCHES
 

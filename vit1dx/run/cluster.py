@@ -76,8 +76,7 @@ class Cluster:
             raise ClusterError(
                 f"--scheduler needs Dask ({error}); pip install 'vit1dx[dask]'"
             ) from None
-        # What Dask logs of a lost connection, with tracebacks, the run says in a line.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        _silence()
         given = {"address": where} if _ADDRESS.fullmatch(where) else {"scheduler_file": where}
         if "scheduler_file" in given:
             _await_file(Path(where))
@@ -145,6 +144,8 @@ class Cluster:
                 flight = _Flight(self, work, durations, progress, summary, check)
                 flight.run(done.todo)
             self._finish(header, options, flight.lost, summary)
+        except ClusterLostError:
+            raise
         except BaseException:
             self.seal(work.folder)
             raise
@@ -372,6 +373,13 @@ def _absolute(sources: Sequence[Source]) -> list[Source]:
 
 def _absolute_path(path: AnyPath) -> AnyPath:
     return path if isinstance(path, RemotePath) else Path(os.path.abspath(path))
+
+
+def _silence() -> None:
+    """What Dask logs of a lost connection, with tracebacks, the run says in a line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _await_file(path: Path) -> None:

@@ -160,11 +160,10 @@ def extract(
     listed = [] if files_from is None else list_files(files_from)
     upload = remote_output(output)
     limit = shard_limit(f"{output}", shard_size)
+    _require_alone(upload, scheduler, limit, workers, part)
     place = path_of(output) if upload is None else upload.staging
     assert isinstance(place, Path)
     share = None if part is None else _part_of(output, part, limit)
-    if upload is not None:
-        _require_alone(upload, part, scheduler)
     options = Options(
         place if share is None else require_part_folder(place, share),
         limit,
@@ -179,7 +178,9 @@ def extract(
         raise_signals,
         upload=upload,
     )
-    with _pool(scheduler, options, part) as pool:  # a worker imports its libraries meanwhile
+    with (
+        Pool() if scheduler is None else Cluster(scheduler) as pool
+    ):  # a worker imports its libraries meanwhile
         extractor = Extractor(
             layers,
             attention=attention,
@@ -212,31 +213,32 @@ def extract(
     return summary
 
 
-def _pool(scheduler: str | None, options: Options, part: str | None) -> Pool | Cluster:
-    """What does the files."""
-    if scheduler is None:
-        return Pool()
-    if options.shard_bytes is None:
-        raise UsageError(
-            f"--scheduler with one file, {options.output}; end -o in '/' for a folder, in which "
-            "each worker has shards of its own"
-        )
-    if options.workers is not None:
-        raise UsageError(f"--workers {options.workers} with --scheduler; the cluster has its own")
-    if part is not None:
-        raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
-    return Cluster(scheduler)
-
-
-def _require_alone(upload: RemoteOutput, part: str | None, scheduler: str | None) -> None:
-    """Raise `UsageError` for what cannot go with an output behind a URL."""
-    if part is not None:
+def _require_alone(
+    upload: RemoteOutput | None,
+    scheduler: str | None,
+    limit: int | None,
+    workers: int | None,
+    part: str | None,
+) -> None:
+    """Raise `UsageError` for options that cannot go together."""
+    if upload is not None and part is not None:
         raise UsageError(f"--part {part} with {upload.path}; give each part a URL of its own")
-    if scheduler is not None:
+    if scheduler is None:
+        return
+    if upload is not None:
         raise UsageError(
             f"--scheduler with {upload.path}; the workers' shards need a folder that all machines "
             "share, which can be uploaded afterwards"
         )
+    if limit is None:
+        raise UsageError(
+            "--scheduler with one file as output; end -o in '/' for a folder, in which each worker "
+            "has shards of its own"
+        )
+    if workers is not None:
+        raise UsageError(f"--workers {workers} with --scheduler; the cluster has its own")
+    if part is not None:
+        raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:
