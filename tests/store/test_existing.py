@@ -187,7 +187,7 @@ def test_repair_keeps_tracks_that_the_index_has_lost(tmp_path: Path, loss: str) 
             del file["index"]
         else:
             for column in file["index"].values():
-                column.resize((1,))
+                column.resize(1, axis=0)
     assert [text for key, text in verify(path).problems if key] == ["is not in the index"] * (
         2 if loss == "table" else 1
     )

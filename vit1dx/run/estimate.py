@@ -165,7 +165,8 @@ def estimate_size(
     windows = frames / config.window.step + tracks / 2
     number = np.dtype(dtype).itemsize
     row = len(request.layers) * number
-    tokens = row * config.model.dim * (frames + windows + tracks) + 8 * (frames + windows)
+    means = 2 * tracks  # the track's own, and the index's
+    tokens = row * config.model.dim * (frames + windows + means) + 8 * (frames + windows)
     keys = 1 + config.window.frames
     queries = {"none": 0, "class": 1, "full": keys}[request.attention]
     rows = len(request.attention_layers) * windows * config.model.heads * queries

@@ -1,7 +1,8 @@
 """Tables of a feature file, a row a file: ``/index`` and ``/failures``.
 
-A table is held in memory and written at a commit, changed rows only, so that it costs nothing a
-file, and reading it does not visit the tracks.
+Its columns are the group's data sets of one axis. A table is held in memory and written at a
+commit, changed rows only, so that it costs nothing a file, and reading it does not visit the
+tracks.
 """
 
 from __future__ import annotations
@@ -52,12 +53,22 @@ def _add_column(group: h5py.Group, name: str, kind: str, rows: int) -> h5py.Data
 
 def read_table(group: h5py.Group) -> dict[str, Row]:
     """All rows, by id."""
-    names = [name for name in group if name != "id"]
+    names = [name for name in columns_of(group) if name != "id"]
     columns = [_values(group[name]) for name in names]
-    ids = _values(group["id"])
+    ids = read_ids(group)
     return {
         key: dict(zip(names, row, strict=True)) for key, *row in zip(ids, *columns, strict=True)
     }
+
+
+def columns_of(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """The columns of a table, by name."""
+    return {name: data for name, data in group.items() if data.ndim == 1}
+
+
+def read_ids(group: h5py.Group) -> list[str]:
+    """The ids of all rows, in their order in the file."""
+    return _values(group["id"])
 
 
 def _values(data: h5py.Dataset) -> list[Any]:
@@ -89,8 +100,8 @@ class Table(Mapping[str, Row]):
         self._changed: set[int] = set()
         self.held_bytes = 0
 
-    def put(self, key: str, **row: Any) -> None:
-        """Set a row."""
+    def put(self, key: str, **row: Any) -> int:
+        """Set a row, and give its place."""
         if key not in self._places:
             self._places[key] = len(self._ids)
             self._ids.append(key)
@@ -98,6 +109,7 @@ class Table(Mapping[str, Row]):
         self._changed.add(self._places[key])
         texts = (value for value in (key, *row.values()) if isinstance(value, str))
         self.held_bytes += ROW_BYTES + sum(len(text.encode()) for text in texts)
+        return self._places[key]
 
     def remove(self, key: str) -> None:
         """Take a row away, if it is there; the last one moves into its place."""
@@ -114,9 +126,9 @@ class Table(Mapping[str, Row]):
         if not self._changed:
             return
         size = len(self._ids)
-        for name, data in self._group.items():
+        for name, data in columns_of(self._group).items():
             data.resize((size,))
-            for first, stop in _runs(self._changed, size):
+            for first, stop in runs(self._changed, size):
                 ids = self._ids[first:stop]
                 values = ids if name == "id" else [self._rows[key][name] for key in ids]
                 data[first:stop] = np.array(values, dtype=data.dtype)
@@ -133,7 +145,7 @@ class Table(Mapping[str, Row]):
         return len(self._ids)
 
 
-def _runs(places: set[int], size: int) -> Iterator[tuple[int, int]]:
+def runs(places: set[int], size: int) -> Iterator[tuple[int, int]]:
     """Places below `size` as runs of consecutive ones: first, and end."""
     first = stop = -1
     for place in sorted(p for p in places if p < size):

@@ -18,7 +18,9 @@ from ..errors import ForeignFileError, StoreError, TrackError
 from ..tokens import Select, Track
 from .committed import CommittedFile
 from .format import FORMAT, FORMAT_VERSION, parse_warnings
-from .index import Row, read_table
+from .index import Row, columns_of, read_ids, read_table
+from .many import ManyTracks
+from .matrix import no_track
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
@@ -69,7 +71,7 @@ class StoredTrack(Track):
         return f"{type(self).__name__}({self.id!r}, layers={self.layers})"
 
 
-class Features(Mapping[str, StoredTrack]):
+class Features(ManyTracks, Mapping[str, StoredTrack]):
     """Features, open for reading: a mapping from track ids to tracks, and a context manager.
 
     They stay readable while a run adds to them. They can be pickled, with their tracks, and are
@@ -99,6 +101,16 @@ class Features(Mapping[str, StoredTrack]):
         One of them may be a track too: made of its file as it was before.
         """
         return {key: str(row["reason"]) for key, row in self.failed().items()}
+
+    @abstractmethod
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
+        """The feature file that each of some tracks is in, with those of them that are in it.
+
+        Raises
+        ------
+        TrackError
+            If a folder has no such track; a file does not look.
+        """
 
     @abstractmethod
     def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
@@ -245,12 +257,16 @@ class FeatureFile(Features):
 
         is_there, result = self._committed.read(taken)
         if not is_there:
-            raise TrackError(f"no track {track_id!r} in {self.path}; iterating gives those it has")
+            raise TrackError(no_track(track_id, self))
         return result
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
         return self._committed.read(lambda file: _track(file, track_id) is not None)
+
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
+        """See `Features`."""
+        yield self, list(track_ids)
 
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
         """See `Features`."""
@@ -262,7 +278,7 @@ class FeatureFile(Features):
         return self._committed.read(sources)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._table("index", lambda index: index["id"].asstr()[:].tolist())))
+        return iter(sorted(self._table("index", read_ids)))
 
     def __len__(self) -> int:
         return self._table("index", lambda index: len(index["id"]))
@@ -273,7 +289,7 @@ class FeatureFile(Features):
 
 
 def _can_grow(table: h5py.Group) -> bool:
-    return all(column.maxshape == (None,) for column in table.values())
+    return all(column.maxshape == (None,) for column in columns_of(table).values())
 
 
 def _track(file: h5py.File, track_id: str) -> h5py.Group | None:

@@ -17,6 +17,7 @@ from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
+from .matrix import no_track
 from .place import feature_files, locked_shards, shard_number, shard_path
 from .reader import FeatureFile, Features
 from .track import TrackWriter
@@ -47,7 +48,7 @@ class Shard(FeatureWriter):
     def has_room(self, size: int, limit: float) -> bool:
         """Whether so many bytes fit, too; a shard with nothing in it takes any track."""
         promised = sum(max(0, due - track.written) for track, due in self._growing.values())
-        used = self.size + promised + TABLES_BYTES
+        used = self.size + promised + TABLES_BYTES + self.means.chunk_bytes
         is_new = self.size < TABLES_BYTES and not (self.index or self.failures or self._growing)
         return is_new or used + size <= limit
 
@@ -298,11 +299,12 @@ class FeatureFolder(Features):
     def visit(self, track_id: str, take: Callable[[h5py.Group], _T]) -> _T:
         """See `Features`."""
         with self._guard:
-            if not self.has(track_id):
-                raise TrackError(
-                    f"no track {track_id!r} in {self.path}; iterating gives those it has"
-                )
-            return self._shard(self._tables[0][track_id][0]).visit(track_id, take)
+            return self._shard(self._home(track_id)).visit(track_id, take)
+
+    def _home(self, track_id: str) -> Path:
+        if not self.has(track_id):
+            raise TrackError(no_track(track_id, self))
+        return self._tables[0][track_id][0]
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
@@ -310,13 +312,18 @@ class FeatureFolder(Features):
 
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
         """See `Features`."""
-        homes: dict[Path, list[str]] = {}
-        for track_id in track_ids:
-            homes.setdefault(self._tables[0][track_id][0], []).append(track_id)
         found: dict[str, str] = {}
-        for path, ids in homes.items():
-            found.update(self._shard(path).files(ids))
+        for shard, ids in self.homes(track_ids):
+            found.update(shard.files(ids))
         return found
+
+    def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
+        """See `Features`."""
+        found: dict[Path, list[str]] = {}
+        for track_id in track_ids:
+            found.setdefault(self._home(track_id), []).append(track_id)
+        for path, ids in sorted(found.items()):
+            yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._tables[0]))

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError
+from ..errors import StoreError, reason_of
 from ..tokens import attended
 from .format import LAYER_AXES, SHARED_SCALES, array_axes
 from .index import Row
+from .means import NAME
 from .place import feature_files
 from .reader import FeatureFile
 from .shards import why_no_shard
@@ -109,12 +110,14 @@ def check_file(
         ]
         layers = list(features.layers)
         request = features.config["request"]
+        places = {key: place for place, key in enumerate(index)}
         for track_id in sorted(found):
             problems = _track_problems(root, track_id, layers, request)
             if not problems:
                 report.sound.append(track_id)
             if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
+            problems += _mean_problems(root, track_id, places.get(track_id))
             report.problems += [(track_id, problem) for problem in problems]
         features.committed.require_read()
         if features.committed.was_written:
@@ -156,6 +159,18 @@ def _track_problems(
         return list(_problems(root["tracks"][track_id], layers, request))
     except Exception as error:  # HDF5 raises whatever a damaged byte leads to
         return [f"cannot be read: {' '.join(str(error).split())}"]
+
+
+def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterator[str]:
+    """What is wrong with the row of a track in the index's matrix, if it has one."""
+    if place is None or NAME not in root["index"]:
+        return
+    try:
+        row, track = root["index"][NAME][place], root["tracks"][track_id]
+        if NAME in track and not np.isnan(row).all() and row.tobytes() != track[NAME][:].tobytes():
+            yield f"{NAME} differs from its row in the index"
+    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
+        yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
 
 
 def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from .commit import JournaledFile, recover, sync_folder
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
+from .means import Means, create_means
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
 
@@ -166,6 +167,7 @@ class FeatureWriter(Output):
         asked = json.loads(self._file.attrs["config"])["request"]
         self._request = Request(tuple(asked["layers"]), asked["attention"])
         self._dtype: str = asked["dtype"]
+        self.means = Means(self._file, self._dtype)
 
     @contextmanager
     def track(self, track_id: str) -> Iterator[TokenBuffer]:
@@ -177,7 +179,8 @@ class FeatureWriter(Output):
     @property
     def size(self) -> int:
         """Bytes of the file, with what waits to be committed, but for new chunks of the tables."""
-        return self._file.id.get_filesize() + self.index.held_bytes + self.failures.held_bytes
+        waiting = (self.index, self.failures, self.means)
+        return self._file.id.get_filesize() + sum(table.held_bytes for table in waiting)
 
     def begin(self, track_id: str, size: int = 0) -> TrackWriter:
         """See `Output`; the size does not matter."""
@@ -202,6 +205,7 @@ class FeatureWriter(Output):
         began = time.monotonic()
         with self.writing():
             self.index.write()
+            self.means.write(len(self.index))
             self.failures.write()
             self._file.flush()
             self._raw.commit()
@@ -242,7 +246,9 @@ class FeatureWriter(Output):
         known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
         row = {key: attributes.get(key, known[key]) for key in known}
         codes = warning_codes(attributes.get("warnings", ()))
-        self.index.put(track_id, **row, warnings=codes)
+        place = self.index.put(track_id, **row, warnings=codes)
+        if "mean_token" in group:
+            self.means.put(place, group["mean_token"][:])
         self.failures.remove(track_id)
         self._waits = True
 
@@ -295,6 +301,7 @@ def create(path: Path, attributes: Mapping[str, Any]) -> None:
             file.create_group("tracks")
             create_table(file, "index", INDEX)
             create_table(file, "failures", FAILURES)
+            create_means(file, config["request"]["dtype"])
         move_into_place(new, path)
     except OSError:
         new.unlink(missing_ok=True)
