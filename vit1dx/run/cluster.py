@@ -26,8 +26,9 @@ from ..extractor import Extractor
 from ..model.weights import bundled
 from ..remote import AnyPath, RemotePath
 from ..store.format import Header
-from ..store.place import feature_files
+from ..store.place import NOTES, feature_files
 from ..store.shards import FolderWriter, remove_shards
+from ..store.shared import recover_output
 from .batches import Batches
 from .estimate import Durations, estimate_seconds
 from .plan import Plan
@@ -37,7 +38,7 @@ from .results import Summary
 from .run import Options, announce, warn_of_lengths, worker_spec
 from .signals import Stopped
 from .sources import Source
-from .task import NOTES, STOP_SECONDS, Batch, Ready, Record, Work, committed
+from .task import STOP_SECONDS, Batch, Ready, Record, Work, committed
 
 #: Batches in flight: for each thread of the workers, and at least. What the client and the
 #: scheduler hold is in proportion.
@@ -157,6 +158,8 @@ class Cluster:
         self, work: Work, done: Plan, options: Options, check: Callable[[], None]
     ) -> tuple[Durations, Header]:
         """What a worker finds out: how long files are, and what runs the model."""
+        from distributed.scheduler import KilledWorker
+
         found: list[Ready] = []
 
         def probe(sources: Sequence[Source]) -> dict[str, float]:
@@ -167,7 +170,10 @@ class Cluster:
                     check()
                     passing()
                     time.sleep(CHECK_SECONDS)
-            found.append(self.result(future))
+            try:
+                found.append(self.result(future))
+            except KilledWorker as error:
+                raise ClusterError(f"workers die as they load the model: {error}") from None
             return found[0].seconds
 
         durations = estimate_seconds(done.todo, probe)
@@ -178,6 +184,7 @@ class Cluster:
     ) -> None:
         """Close the workers' shards; write what no worker could, and that the run ended."""
         self.seal(options.output)
+        recover_output(options.output)
         with FolderWriter(options.output, header, options.shard_bytes or 0) as writer:
             for source in lost:
                 reason = f"its worker was lost, with this file alone, {ATTEMPTS} times"

@@ -25,6 +25,7 @@ from ..model.backend import BackendInfo
 from ..model.request import Request
 from ..store.commit import sync_folder
 from ..store.format import Header
+from ..store.place import NOTES
 from ..store.reader import FeatureFile, StoredTrack
 from ..store.shared import SharedFolderWriter
 from .channel import Message
@@ -41,8 +42,6 @@ from .sources import Source
 STOP_SECONDS = 10.0
 #: How long a folder that another machine has made may take to be seen, s.
 APPEAR_SECONDS = 10.0
-#: The folder in an output in which batches at work say which shards they are written to.
-NOTES = ".at-work"
 
 
 @dataclass(frozen=True)

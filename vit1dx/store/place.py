@@ -33,6 +33,9 @@ SHARD_SIZE = "16GiB"
 #: In a folder: how its files were shared out to parts, and what is known of its shards.
 SHARES_NAME, CATALOGUE_NAME = "parts.json", "index.sqlite"
 
+#: In a folder that the workers of a cluster write: which shards each batch at work is written to.
+NOTES = ".at-work"
+
 _SHARD = re.compile(r"(\d{5,})\.h5")
 _PART = re.compile(r"part-(\d{3,})-of-(\d{3,})")
 #: A shard, and what a run that was killed may leave of one, or of its lock.

@@ -8,6 +8,7 @@ written, and says by whom, as that of an output does.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from ..errors import LockedError, StoreError
 from .commit import recover
 from .format import Heading
 from .lock import OutputLock, lock_path
-from .place import feature_files, locked_shards, shard_number, shard_path
+from .place import NOTES, feature_files, locked_shards, shard_number, shard_path
 from .shards import FolderWriter, Shard
 
 
@@ -109,6 +110,7 @@ def recover_output(output: Path) -> list[Path]:
         for file in feature_files(output):
             recover(file)
         return []
+    shutil.rmtree(output / NOTES, ignore_errors=True)
     for path in locked_shards(output):
         with suppress(LockedError):
             OutputLock(path).close()
