@@ -110,15 +110,19 @@ def passing(cluster: LoopbackCluster, batches: int) -> list[list[str]]:
         client = known._client
         for size in (0, 40_000):
             nothing = pickle.dumps((Path("/nowhere"),)) + bytes(size)
-            own, theirs = time.process_time(), cpu(cluster.scheduler.pid)
+            pid = cluster.scheduler.pid
+            own, theirs = time.process_time(), cpu(pid)
+            before = resident(os.getpid()), resident(pid)
             for first in range(0, batches, 50):  # few are in flight, as in a run
                 futures = [
                     client.submit(call, "seal", nothing, key=f"{size}-{number}", pure=False)
                     for number in range(first, min(first + 50, batches))
                 ]
                 client.gather(futures)
-            costs = time.process_time() - own, cpu(cluster.scheduler.pid) - theirs
-            rows.append([f"{size}", *(f"{1e3 * cost / batches:.2f}" for cost in costs)])
+            costs = time.process_time() - own, cpu(pid) - theirs
+            grown = resident(os.getpid()) - before[0], resident(pid) - before[1]
+            cells = [f"{1e3 * cost / batches:.2f}" for cost in costs]
+            rows.append([f"{size}", *cells, *(f"{more / 1e6:.0f}" for more in grown)])
     return rows
 
 
@@ -134,6 +138,7 @@ def main() -> None:
             heads = ["run", "process", "CPU ms a clip", "MB, first half", "MB, second half"]
             print(table(heads, clips(scratch, options.clips, cluster)))
             heads = ["bytes of a batch", "client, CPU ms a batch", "scheduler, CPU ms a batch"]
+            heads += ["client, MB more at the end", "scheduler, MB more"]
             print(table(heads, passing(cluster, options.batches)))
 
 
