@@ -74,7 +74,7 @@ def plainly(url: str) -> Iterator[None]:
         raise UsageError(f"{shown(url)}: {reason_of(error)}; {_CLOUD}") from None
     except Exception as error:
         # A cause says more than what fsspec makes of it.
-        said = _without_secrets(reason_of(error), url)
+        said = _without_secrets(getattr(error, "strerror", None) or reason_of(error), url)
         kind = PermissionError if isinstance(error, PermissionError) else OSError
         number = errno.EACCES if kind is PermissionError else errno.EIO
         raise kind(number, said) from None

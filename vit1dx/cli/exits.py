@@ -34,9 +34,9 @@ OF_ERRORS: dict[type[Vit1dxError], int] = {
 HELP = (
     "Exit codes: 0 all files done; 1 some files failed, or the output could not be written to its "
     "end, or the cluster was lost; 2 wrong usage; 3 nothing to do, no room for it, no cluster to "
-    "do it, or no file succeeded; 4 another run writes the output; 5 the output cannot be opened or "
-    "made: no such folder, no permission, no feature file; 129 hung up (SIGHUP); 130 interrupted "
-    "(SIGINT); 143 terminated (SIGTERM)."
+    "do it, or no file succeeded; 4 another run writes the output; 5 the output cannot be opened "
+    "or made: no such folder, no permission, no feature file; 129 hung up (SIGHUP); 130 "
+    "interrupted (SIGINT); 143 terminated (SIGTERM)."
 )
 
 

@@ -7,6 +7,7 @@ in flight, and does nothing that Dask does by itself. What a worker does is in `
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import pickle
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ClusterError, ClusterLostError, StoreError, Vit1dxError
+from ..errors import ClusterError, ClusterLostError, StoreError, Vit1dxError, reason_of
 from ..extractor import Extractor
 from ..model.weights import bundled
 from ..remote import AnyPath, RemotePath
@@ -48,7 +49,7 @@ COUNT_SECONDS = 3.0
 #: How often a batch is given to a worker that cannot do it, before that ends the run.
 ATTEMPTS = 3
 #: How long a scheduler is waited for, s.
-CONNECT_SECONDS = 30.0
+CONNECT_SECONDS = 15.0
 #: Between two checks for signals, s.
 CHECK_SECONDS = 0.25
 
@@ -78,16 +79,14 @@ class Cluster:
                 f"--scheduler needs Dask ({error}); pip install 'vit1dx[dask]'"
             ) from None
         _silence()
-        given = {"address": where} if _ADDRESS.fullmatch(where) else {"scheduler_file": where}
-        if "scheduler_file" in given:
-            _await_file(Path(where))
+        address = where if _ADDRESS.fullmatch(where) else _address_in(Path(where))
+        _require_known(address)
         try:
             self._client = distributed.Client(
-                **given, set_as_default=False, timeout=CONNECT_SECONDS, name="vit1dx"
+                address, set_as_default=False, timeout=CONNECT_SECONDS, name="vit1dx"
             )
-        except Exception as error:  # what a transport or a file that is no JSON raises
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ClusterError(f"no Dask scheduler at {where}: {reason}") from None
+        except Exception as error:  # what a transport raises
+            raise ClusterError(f"no Dask scheduler at {where}: {reason_of(error)}") from None
         self._threads, self._counted = 0, -COUNT_SECONDS
 
     def close(self) -> None:
@@ -218,10 +217,9 @@ class Cluster:
         except (CancelledError, TimeoutError, OSError) as error:
             raise self._lost(str(error)) from None
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise ClusterError(
-                f"the cluster cannot run vit1dx: {reason}; scheduler and workers need the same "
-                "vit1dx[dask] as this process"
+                f"the cluster cannot run vit1dx: {reason_of(error)}; scheduler and workers need the "
+                "same vit1dx[dask] as this process"
             ) from None
         finally:
             future.release()
@@ -389,14 +387,31 @@ def _silence() -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _await_file(path: Path) -> None:
-    """Wait until a scheduler, which was begun at the same time, has written its file."""
+def _require_known(address: str) -> None:
+    """Raise `ClusterError` where Dask knows no such way, for which its client would wait."""
+    from distributed.comm.core import parse_address
+    from distributed.comm.registry import get_backend
+
+    try:
+        get_backend(parse_address(address)[0])
+    except (ImportError, ValueError) as error:
+        raise ClusterError(f"no Dask scheduler at {address}: {reason_of(error)}") from None
+
+
+def _address_in(path: Path) -> str:
+    """The address in a scheduler file, which may only just be written."""
     end = time.monotonic() + CONNECT_SECONDS
-    while not path.exists():
+    while True:
+        try:
+            return str(json.loads(path.read_text())["address"])
+        except FileNotFoundError:
+            words = "no scheduler file"
+        except (OSError, ValueError, KeyError, TypeError):
+            words = "no address in the scheduler file"
         if time.monotonic() > end or not path.absolute().parent.is_dir():
             raise ClusterError(
-                f"no scheduler file {path}; 'dask scheduler --scheduler-file {path}' writes one, "
-                "and tcp://HOST:PORT is accepted too"
+                f"{words} {path}; 'dask scheduler --scheduler-file {path}' writes one, and "
+                "tcp://HOST:PORT is accepted too"
             )
         time.sleep(CHECK_SECONDS)
 

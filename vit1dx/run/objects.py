@@ -62,13 +62,11 @@ def named(given: RemotePath, root: str | os.PathLike[str] | None = None) -> Obje
 
 def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
     fs, path = given.system
-    with plainly(given.url):
-        is_glob = glob.has_magic(path) and not fs.exists(path)
-        is_folder = not is_glob and fs.isdir(path)
-    if is_glob:
+    kind = _kind(given)
+    if kind is None and glob.has_magic(path) and not given.url.startswith("http"):
         yield from _matches(given, root)
         return
-    if not is_folder:
+    if kind != "directory":
         yield Object(_id(given, given.name, root), given, given.stat(), was_named=True)
         return
     base = path.rstrip("/")
@@ -86,6 +84,16 @@ def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Ob
             below = f"{folder}/{name}".removeprefix(base).lstrip("/")
             if name:  # a folder may be an object, too
                 yield _object(given, files[name], below, root)
+
+
+def _kind(given: RemotePath) -> str | None:
+    """Whether something is a file or a "directory"; None if it is not there."""
+    fs, path = given.system
+    try:
+        with plainly(given.url):
+            return str(fs.info(path).get("type"))
+    except FileNotFoundError:
+        return None
 
 
 def _matches(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
