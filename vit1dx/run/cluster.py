@@ -218,8 +218,8 @@ class Cluster:
             raise self._lost(str(error)) from None
         except Exception as error:
             raise ClusterError(
-                f"the cluster cannot run vit1dx: {reason_of(error)}; scheduler and workers need the "
-                "same vit1dx[dask] as this process"
+                f"the cluster cannot run vit1dx: {reason_of(error)}; scheduler and workers need "
+                "the same vit1dx[dask] as this process"
             ) from None
         finally:
             future.release()
