@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.music import write_shorts
 from benchmarks.processes import resident
@@ -107,7 +108,7 @@ def passing(cluster: LoopbackCluster, batches: int) -> list[list[str]]:
     """Rows: what a batch that does nothing costs, small and large."""
     rows = []
     with Cluster(str(cluster.file)) as known:
-        client = known._client
+        client: Any = known._client
         for size in (0, 40_000):
             nothing = pickle.dumps((Path("/nowhere"),)) + bytes(size)
             pid = cluster.scheduler.pid

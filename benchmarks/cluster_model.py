@@ -129,8 +129,13 @@ def simulate(case: Case, seed: int = 0) -> Result:
                 worked += took
                 heapq.heappush(events, (now + took, 2))
     now = max(now, client.free_at)
-    shares = (server.busy / now for server in (client, scheduler, storage))
-    return Result(now * case.files / (batches * case.batch), *shares, worked / now / case.workers)
+    return Result(
+        now * case.files / (batches * case.batch),
+        client.busy / now,
+        scheduler.busy / now,
+        storage.busy / now,
+        worked / now / case.workers,
+    )
 
 
 def rows(workers: int, files: int) -> list[list[str]]:

@@ -40,7 +40,7 @@ def test_what_a_library_raises_loses_its_credentials(error: type[Exception]) -> 
     said = f"cannot get {url}: 'hunter 2' of me:hunter%202, token=feed\nis wrong"
     with pytest.raises(OSError) as caught, plainly(url):  # noqa: PT011
         raise error(said)
-    text = caught.value.strerror
+    text = str(caught.value.strerror)
     assert "hunter" not in text
     assert "feed" not in text
     assert "\n" not in text

@@ -158,6 +158,11 @@ class RemotePath(os.PathLike[str]):
         return self.key.name
 
     @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return self.key.stem
+
+    @property
     def suffix(self) -> str:
         """Of its name."""
         return self.key.suffix
@@ -194,7 +199,7 @@ class RemotePath(os.PathLike[str]):
     def open(self, mode: str = "rb") -> BinaryIO:
         """Open it for reading; what one reader has fetched, the others need not fetch again."""
         assert mode == "rb"
-        return io.BufferedReader(_Reader(self), 1 << 16)  # type: ignore[return-value]
+        return io.BufferedReader(_Reader(self), 1 << 16)
 
 
 class _Reader(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import soundfile
 
@@ -26,6 +27,7 @@ def _probe_with_pyav(path: AnyPath) -> float | None:
 
     try:
         file = path.open("rb") if isinstance(path, RemotePath) else os.fspath(path)
+        container: Any
         with av.open(file, metadata_errors="replace") as container:
             return container.duration / av.time_base if container.duration else None
     except (av.error.FFmpegError, OSError, UnicodeError):

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Cluster:
     def __init__(self, where: str) -> None:
         self._where = where
         try:
-            import distributed
+            distributed: Any = import_module("distributed")
         except ImportError as error:
             raise ClusterError(
                 f"--scheduler needs Dask ({error}); pip install 'vit1dx[dask]'"
@@ -82,7 +83,7 @@ class Cluster:
         address = where if _ADDRESS.fullmatch(where) else _address_in(Path(where))
         _require_known(address)
         try:
-            self._client = distributed.Client(
+            self._client: Any = distributed.Client(
                 address, set_as_default=False, timeout=CONNECT_SECONDS, name="vit1dx"
             )
         except Exception as error:  # what a transport raises
@@ -389,7 +390,7 @@ def _silence() -> None:
 
 def _require_known(address: str) -> None:
     """Raise `ClusterError` where Dask knows no such way, for which its client would wait."""
-    from distributed.comm.core import parse_address
+    from distributed.comm.addressing import parse_address
     from distributed.comm.registry import get_backend
 
     try:

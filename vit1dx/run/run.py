@@ -148,7 +148,7 @@ def extract_all(
             _take_over(done, summary)
             if done.todo and isinstance(pool, Pool):
                 _extract(done, extractor, header, options, pool, signals.check, summary)
-            elif done.todo:
+            elif done.todo and not isinstance(pool, Pool):
                 pool.extract(done, extractor, header, options, signals.check, summary)
             elif isinstance(pool, Pool) and not feature_files(options.output):
                 backend = pool.load(worker_spec(extractor, options, 1), signals.check)
