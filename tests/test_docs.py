@@ -10,7 +10,9 @@ from pathlib import Path
 
 import h5py
 import pytest
+from typer.main import get_group
 
+from vit1dx.cli.main import app
 from vit1dx.errors import CODES
 
 from .conftest import ROOT
@@ -90,7 +92,8 @@ def test_the_format_page_names_what_a_file_holds(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["extract", "info", "verify", "repair", "plot", "onsets", "export-onnx"]
+    "command",
+    [name for name in get_group(app).commands if name != "train"],
 )
 def test_the_commands_page_names_every_option(command: str) -> None:
     page = (ROOT / "docs" / "cli.md").read_text()

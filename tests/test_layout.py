@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vit1dx"
 
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_types", "_version", "errors", "config", "parallel", "remote"),
+    ("_types", "_version", "errors", "config", "parallel", "processor", "remote"),
     ("tokens",),
     ("audio", "model"),
     ("store",),
@@ -36,7 +36,9 @@ ONLY_IN = {
     "torch": ("model.torch", "model.vit", "model.export", "doors.dataset", "train."),
     "safetensors": ("model.vit",),
     "onnxruntime": ("model.onnx", "model.backend"),
+    "openvino": ("model.openvino",),
     "matplotlib": ("show.",),
+    "umap": ("show.report.",),
     "sklearn": ("probe.",),
     "dask": ("run.cluster",),
     "distributed": ("run.cluster",),

@@ -13,6 +13,8 @@ import pytest
 from .conftest import ROOT
 from .imports import imported
 
+PAGE = "vit1dx/show/report/page"
+
 
 def test_the_sdist_has_all_that_its_tests_import() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text()
@@ -39,6 +41,7 @@ def test_the_wheel_has_the_weights_and_nothing_of_how_they_were_made(tmp_path: P
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert {name for name in names if not name.endswith(".py")} == {
         "vit1dx/py.typed",
+        *(str(path.relative_to(ROOT)) for path in (ROOT / PAGE).iterdir()),
         "vit1dx/weights/vit1d-tiny.guide.json",
         "vit1dx/weights/vit1d-tiny.onnx",
         "vit1dx/weights/vit1d-tiny.safetensors",

@@ -54,7 +54,8 @@ class Extractor:
         weights expect, and so come closer together.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
-    backend : {"auto", "onnx", "torch"}
+    backend : {"auto", "onnx", "openvino", "torch"}
+        ONNX Runtime, where it can run the weights in the precision.
     device : {"auto", "cpu", "cuda"}
     threads : int, optional
         Threads of the processor that the model uses; all usable cores by default.
@@ -111,7 +112,8 @@ class Extractor:
         precision: Precision | None = None,
         weights_sha256: str | None = None,
     ) -> None:
-        self.weights: WeightsInfo = find_weights(weights, backend, precision)
+        self.weights: WeightsInfo
+        self.weights, self._backend = find_weights(weights, backend, precision)
         if weights_sha256 is not None:
             require_digest(self.weights.path, weights_sha256)
         self.precision: str = precision or self.weights.precision
@@ -129,6 +131,7 @@ class Extractor:
             "attention": self.request.attention,
             "overlap": self._overlap,
             "weights": os.path.abspath(self.weights.path),
+            "backend": self._backend,
             "device": self._device,
             "threads": self._threads,
             "precision": self._precision,
@@ -147,7 +150,8 @@ class Extractor:
     @cached_property
     def backend(self) -> Backend:
         """What runs the model; loaded when it is first needed."""
-        return load_backend(self.weights, self.request, self._device, self._threads, self.precision)
+        options = self._device, self._threads, self.precision, self._backend
+        return load_backend(self.weights, self.request, *options)
 
     @cached_property
     def _log_mel(self) -> LogMel:
@@ -216,7 +220,7 @@ class Extractor:
     @cached_property
     def _side_by_side(self) -> int:
         """Threads that run the model at once; PyTorch and graphics processors have their own."""
-        if (self.backend.name, self.backend.device) != ("onnx", "cpu"):
+        if self.backend.name == "torch" or self.backend.device != "cpu":
             return 1
         return self._threads or usable_cores()
 

@@ -8,18 +8,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
     """Cores by affinity and by the control group's share of time; at least one."""
+    return max(1, math.ceil(min(_by_affinity(), _quota())))
+
+
+def cores() -> dict[str, Any]:
+    """Cores that are ``usable``, and why: ``there``, by ``affinity``, and ``quota`` (or None)."""
+    quota = _quota()
+    return {
+        "usable": usable_cores(),
+        "there": os.cpu_count(),
+        "affinity": _by_affinity(),
+        "quota": None if math.isinf(quota) else quota,
+    }
+
+
+def _by_affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _quota())))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _quota() -> float:

@@ -27,8 +27,8 @@ WHOLE = {
     "tempo": "accuracy of five classes",
     "style": "accuracy",
 }
-#: What `probes.json` calls the means of a track, and what the guide does.
-TOKENS = {"class token": "class", "sequence tokens": "sequence", "both": "mean"}
+#: What `probes.json` calls the means of a track that feature files have, and what the guide does.
+TOKENS = {"class token": "class", "both": "mean"}
 
 Found = dict[str, Any]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from importlib.util import find_spec
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from vit1dx.model.backend import BackendInfo
 from vit1dx.model.export import export
 from vit1dx.model.request import Attention
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.processor import multiplies_bf16
 from vit1dx.run.worker import extract_file
 from vit1dx.store.format import Header
 from vit1dx.store.shards import FolderWriter
@@ -57,13 +59,16 @@ OPTIONS = {
     "layers": tuple(LAYERS),
     "attention": (None, *ATTENTIONS),
     "overlap": (0.0, 0.2),
-    "backend": ("auto", "onnx", "torch"),
+    "backend": ("auto", "onnx", "openvino", "torch"),
     "dtype": ("float32", "float16"),
     "output": ("f.h5", "f/"),
 }
 #: By precision, the least cosine similarity of a token with the reference's, and the most that an
 #: attention weight may differ from its. The bundled model's differ by up to 0.074 and 0.018.
 TOLERANCES = {"fp32": (0.999999, 1e-5), "int8": (0.99, 0.1), "bf16": (0.999, 0.03)}
+#: What computes in bf16: OpenVINO only on a processor that multiplies bfloat16.
+OPENVINO = {"openvino"} if find_spec("openvino") else set()
+BF16 = {"torch", *OPENVINO} if multiplies_bf16() else {"torch"}
 #: What float16 adds to a number's error, relatively.
 HALF = 1e-3
 
@@ -71,12 +76,14 @@ HALF = 1e-3
 def runs(row: Row) -> bool:
     """Whether what is asked for can be computed, on a processor."""
     weights, precision = row["weights"], row["precision"]
-    of_precision = {"int8": "onnx", "bf16": "torch"}.get(precision, row["backend"])
-    runtime = {"safetensors": "torch", "bundled": of_precision}.get(weights, "onnx")
+    able = {"int8": {"onnx"}, "bf16": BF16}.get(precision, {"onnx", "torch", *OPENVINO})
+    if weights == "safetensors":
+        able = able & {"torch"}
+    elif weights != "bundled":
+        able = able & ({"onnx"} if weights.endswith("int8") else {"onnx", *OPENVINO})
     return (
         precision != "fp16"
-        and row["backend"] in ("auto", runtime)
-        and of_precision in ("auto", runtime)
+        and row["backend"] in ({"auto"} | able if able else ())
         and (row["layers"] != "0" or row["attention"] in ("none", None))
         and (weights in ("safetensors", "bundled") or _gives(weights, row))
     )

@@ -170,9 +170,9 @@ def test_data_outside_the_model_file_is_refused_wherever_it_is(
 
 
 def test_backend_follows_the_weights(small: Path, exported: Path) -> None:
-    assert find_weights(exported).path.suffix == ".onnx"
-    assert find_weights(None).path.suffix == ".onnx"
-    assert find_weights(None, "torch").path.suffix == ".safetensors"
+    assert find_weights(exported)[0].path.suffix == ".onnx"
+    assert find_weights(None)[0].path.suffix == ".onnx"
+    assert find_weights(None, "torch")[0].path.suffix == ".safetensors"
     with pytest.raises(BackendError, match="export-onnx"):
         find_weights(small, "onnx")
     with pytest.raises(BackendError, match="cannot run"):

@@ -17,7 +17,7 @@ import soundfile
 from tests.synth import song
 from vit1dx.errors import BackendError, UsageError
 from vit1dx.extractor import Extractor
-from vit1dx.model.request import Precision
+from vit1dx.model.request import BackendName, Precision
 from vit1dx.parallel import side_by_side
 
 RATE = 22050
@@ -76,7 +76,10 @@ def test_the_command_line_says_in_what_it_computed_and_resumes_in_nothing_else(
     [
         ({"precision": "int4"}, "'int4'; choose from fp32, int8, bf16, fp16"),
         ({"precision": "int8", "backend": "torch"}, "int8 needs the onnx backend, not torch"),
-        ({"precision": "bf16", "backend": "onnx"}, "bf16 needs the torch backend, not onnx"),
+        (
+            {"precision": "bf16", "backend": "onnx"},
+            "bf16 needs the openvino or torch backend, not onnx",
+        ),
         ({"precision": "fp16", "device": "cpu"}, "fp16 is for CUDA devices"),
     ],
 )
@@ -97,9 +100,13 @@ def test_a_quantised_model_is_not_taken_for_an_exact_one(music: Path, tmp_path: 
         Extractor(1, weights=model, precision="fp32")
 
 
-def test_windows_side_by_side_are_those_one_after_another(music: Path) -> None:
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_windows_side_by_side_are_those_one_after_another(
+    music: Path, backend: BackendName
+) -> None:
+    pytest.importorskip("openvino" if backend == "openvino" else "onnxruntime")
     path = music / "song.wav"
-    one, three = (Extractor([0, 5], threads=threads)(path) for threads in (1, 3))
+    one, three = (Extractor([0, 5], threads=n, backend=backend)(path) for n in (1, 3))
     for name in ("class_token", "sequence_tokens", "mean_token", "time", "window_start"):
         np.testing.assert_array_equal(getattr(three, name), getattr(one, name))
 
@@ -119,8 +126,9 @@ print(torch.get_num_threads())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize("backend", ["onnx", "openvino", "torch"])
 def test_an_extractor_that_has_run_works_in_a_forked_process(backend: str) -> None:
+    pytest.importorskip(backend.replace("onnx", "onnxruntime"))
     code = """
 import multiprocessing, sys
 import numpy

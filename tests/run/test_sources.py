@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from vit1dx.errors import UsageError
-from vit1dx.run.sources import PassedOver, Source, collect, read_list
+from vit1dx.run.lists import read_list
+from vit1dx.run.sources import PassedOver, Source, collect
 
 
 @pytest.fixture
@@ -287,5 +288,5 @@ def test_lists_with_a_byte_order_mark(encoding: str) -> None:
 
 
 def test_a_list_that_is_not_what_its_mark_says() -> None:
-    with pytest.raises(UsageError, match=r"not the UTF-16 .* save it as UTF-8"):
+    with pytest.raises(ValueError, match=r"not the UTF-16 .* save it as UTF-8"):
         read_list("a.wav\n".encode("utf-16") + b"b")

@@ -103,8 +103,8 @@ def extract(
     precision: Annotated[
         Precision | None,
         typer.Option(
-            help="What the model computes in: int8 in ONNX Runtime, bf16 and fp16 (CUDA) in "
-            "PyTorch; by default as the weights are.",
+            help="What the model computes in: int8 in ONNX Runtime, bf16 in OpenVINO or PyTorch, "
+            "fp16 (CUDA) in PyTorch; by default as the weights are.",
             show_default=False,
             rich_help_panel=_COMPUTE,
         ),

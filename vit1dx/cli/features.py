@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import exits
 from .options import AsJson, Features
 
@@ -16,7 +17,9 @@ vit1dx info feats.h5
 
 vit1dx info feats.h5 --failures
 
-vit1dx info (the bundled weights)"""
+vit1dx info (the bundled weights)
+
+vit1dx info --runtime"""
 VERIFY_EXAMPLES = """Examples:
 
 vit1dx verify feats.h5
@@ -40,6 +43,13 @@ def info(
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that failed, with the reason.")
     ] = False,
+    runtime: Annotated[
+        bool,
+        typer.Option(
+            "--runtime",
+            help="Measure what this machine computes with, and say what is fastest; no FILE.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a feature file or folder, an ONNX model or a weights file holds.
@@ -50,6 +60,14 @@ def info(
     from .info import describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
+    if runtime:
+        from .runtime import describe_runtime, lines
+
+        if path is not None or failures:
+            raise UsageError("--runtime is of this machine; leave out the file and --failures")
+        found = describe_runtime()
+        print_json(found) if as_json else print_table([], list(lines(found)))
+        return
     path = path or bundled(".onnx")
     if failures:
         listed = failures_of(path)
@@ -62,14 +80,15 @@ def info(
 def verify(path: Features, as_json: AsJson = False) -> None:
     """Read features back and check them: structure, values, attention rows, checksums.
 
-    Exit code 1 if something is wrong; every track that is not sound is named.
+    Exit code 1 if something is wrong, or a part is missing or unfinished; every track that is not
+    sound is named.
     """
     from ..store.verify import verify as verify_features
     from .printing import print_json, print_report
 
     report = verify_features(path)
     print_json(report.to_dict()) if as_json else print_report(report)
-    raise typer.Exit(exits.SOME_FAILED if report.problems else 0)
+    raise typer.Exit(0 if report.is_good else exits.SOME_FAILED)
 
 
 def repair(path: Features, as_json: AsJson = False) -> None:

@@ -65,6 +65,7 @@ def _features(path: Path) -> tuple[str, dict[str, Any]]:
     with open_features(path) as features:
         return "features", {
             **({"shards": len(feature_files(path))} if path.is_dir() else {}),
+            **({"parts": dataclasses.asdict(features.parts)} if features.parts else {}),
             **{key: value for key, value in features.attributes.items() if key != "config"},
             "model_trained": TRAINED.get(features.attributes.get("model_trained", -1)),
             **_contents(features),

@@ -12,7 +12,7 @@ from .._version import __version__
 from ..errors import Vit1dxError
 from ..run.signals import SIGNALS
 from ..run.wording import one_line
-from . import exits, export, extract, features, see, train
+from . import exits, export, extract, features, merge, probe, report, see, train
 from .console import lost, settle
 from .help import Command, Group, SearchingCommand
 
@@ -28,8 +28,12 @@ app.command(cls=SearchingCommand, epilog=f"{extract.EXAMPLES}\n\n{exits.HELP}")(
 app.command(cls=Command, epilog=features.INFO_EXAMPLES)(features.info)
 app.command(cls=Command, epilog=features.VERIFY_EXAMPLES)(features.verify)
 app.command(cls=Command, epilog=features.REPAIR_EXAMPLES)(features.repair)
+app.command(cls=Command, epilog=merge.EXAMPLES)(merge.merge)
 app.command(cls=Command, epilog=see.PLOT_EXAMPLES)(see.plot)
 app.command(cls=Command, epilog=see.ONSETS_EXAMPLES)(see.onsets)
+app.command(cls=Command, epilog=report.EXAMPLES)(report.report)
+app.command(cls=Command, epilog=probe.PROBE_EXAMPLES)(probe.probe)
+app.command(cls=Command, epilog=probe.PREDICT_EXAMPLES)(probe.predict)
 app.command("export-onnx", cls=Command, epilog=export.EXAMPLES)(export.export_onnx)
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..run.estimate import format_bytes
 from ..run.results import Summary
 from ..run.wording import count, duration, one_line, speed
+from ..store.merge import Merged
 from ..store.verify import Report
 from . import console as consoles
 
@@ -87,9 +88,30 @@ def print_report(report: Report, repaired: bool = False) -> None:
         _print(f"{track_id or report.path}: {problem}")
     kept = "kept" if repaired else "sound"
     line = f"{report.path}: {len(report.sound)} of {count(report.tracks, 'track')} {kept}"
-    if not report.finished:
+    if report.parts:
+        line += f"; {report.parts}"
+    elif not report.finished:
         line += "; the run that wrote it did not come to its end"
     _print(line)
+
+
+def print_merged(merged: Merged) -> None:
+    """Print what came of a merge."""
+    for track_id, reason in list(merged.missing.items())[:SHOWN_FAILURES]:
+        _print(f"missing: {track_id}: {reason or 'in no input'}")
+    if len(merged.missing) > SHOWN_FAILURES:
+        _print(f"{len(merged.missing)} of the tracks selected are missing; --json lists all")
+    for track_id, reason in merged.unread:
+        _print(f"not copied: {track_id}: {reason}")
+    for path, state in merged.unfinished.items():
+        _print(f"unfinished: {path}: {state}")
+    doubled = f", {count(merged.duplicates, 'duplicate')}" if merged.duplicates else ""
+    _print(
+        f"{count(merged.copied, 'track')} and {count(merged.failures, 'failure')} merged of "
+        f"{count(merged.inputs, 'file')}, {merged.already} there before{doubled}"
+    )
+    if merged.report is not None:
+        print_report(merged.report)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -277,15 +277,21 @@ def _needed(kind: str, layers: str | None) -> str:
 
 def _kept(features: Features, kind: str, layers: str | None) -> tuple[int, ...]:
     """Layers of a picture, of those that were kept."""
-    from ..config import ModelConfig
-    from ..model.request import parse_layers
     from ..show.plot import spread
     from ..tokens import attended
 
-    if layers == "all" or (layers is None and kind in ALL_LAYERS):
-        return features.layers
-    if layers is None:
+    if layers is None and kind not in ALL_LAYERS:
         return spread(attended(features.layers) or features.layers)
+    return kept_layers(features, layers)
+
+
+def kept_layers(features: Features, layers: str | None) -> tuple[int, ...]:
+    """Layers asked for, all by default; `UsageError` if one was not kept."""
+    from ..config import ModelConfig
+    from ..model.request import parse_layers
+
+    if layers in (None, "all"):
+        return features.layers
     asked = parse_layers(layers, ModelConfig(**features.config["model"]))
     for layer in asked:
         if layer not in features.layers:

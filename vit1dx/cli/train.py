@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ..audio.files import printable
 from ..errors import BackendError, UsageError
 from ..model.request import Device
-from ..run.sources import list_files
+from ..run.lists import list_files
 from ..train.recipe import Recipe, TrainingPrecision
 from .exits import of_signal
 from .options import FilesFrom

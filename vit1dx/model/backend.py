@@ -1,20 +1,24 @@
-"""What runs the model: ONNX Runtime, or PyTorch, behind one small protocol."""
+"""What runs the model: ONNX Runtime, OpenVINO or PyTorch, behind one small protocol."""
 
 from __future__ import annotations
 
 import logging
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 from .._types import Array
 from ..errors import BackendError, reason_of
+from ..processor import multiplies_bf16
 from .request import Request, require_choice
 from .weights import WeightsInfo, bundled, read_info, require_digest
 
-#: What computes in each precision that only one backend has.
-COMPUTED_BY = {"int8": "onnx", "bf16": "torch", "fp16": "torch"}
+#: What computes in each precision that not all backends have, the quickest first.
+COMPUTED_BY = {"int8": ("onnx",), "bf16": ("openvino", "torch"), "fp16": ("torch",)}
+#: The weights that each backend runs, by their ending.
+SUFFIX = {"onnx": ".onnx", "openvino": ".onnx", "torch": ".safetensors"}
 
 _log = logging.getLogger("vit1dx")
 
@@ -34,7 +38,7 @@ class Backend(Protocol):
     Attributes
     ----------
     name, version : str
-        ``"onnx"`` or ``"torch"``, and the version of that library.
+        ``"onnx"``, ``"openvino"`` or ``"torch"``, and the version of that library.
     device : str
         What it really runs on: ``"cpu"`` or ``"cuda"``.
     """
@@ -55,28 +59,34 @@ class Backend(Protocol):
         tokens : dict of (batch, 1 + time, feature) float32 arrays, by layer; the class token first
         attention : dict of float32 arrays, by layer
             (batch, head, query, key), or (batch, head, key) where the class token's rows are asked.
+
+        Notes
+        -----
+        The arrays stay as they are until the same thread calls again.
         """
         ...
 
 
 def find_weights(
     weights: str | os.PathLike[str] | None, backend: str = "auto", precision: str | None = None
-) -> WeightsInfo:
-    """The weights to run, and by their kind the backend.
+) -> tuple[WeightsInfo, str]:
+    """The weights to run, and the backend that runs them.
 
     Parameters
     ----------
     weights : path or None
-        A ``.onnx`` file for ONNX Runtime or a ``.safetensors`` file for PyTorch; None for the
-        bundled ones.
-    backend : {"auto", "onnx", "torch"}
+        A ``.onnx`` file for ONNX Runtime or OpenVINO, a ``.safetensors`` file for PyTorch; None for
+        the bundled ones.
+    backend : {"auto", "onnx", "openvino", "torch"}
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
-        By default the weights' own. int8 runs in ONNX Runtime, bf16 and fp16 in PyTorch.
+        By default the weights' own. int8 runs in ONNX Runtime, fp16 in PyTorch, and bf16 in
+        OpenVINO where it is installed and the processor multiplies bfloat16, else in PyTorch.
 
     Returns
     -------
-    WeightsInfo
+    info : WeightsInfo
         Its precision is the file's own; `load_backend` has it computed in another.
+    backend : {"onnx", "openvino", "torch"}
 
     Raises
     ------
@@ -88,31 +98,51 @@ def find_weights(
         If they cannot be read.
     """
     require_choice("backend", backend)
-    if precision is not None:
-        backend = _computing(precision, backend)
-    info = _find(weights, backend)
+    if weights is None:
+        backend = _chosen(backend, precision, None)
+        info = read_info(bundled(SUFFIX[backend]))
+    else:
+        info = read_info(weights)
+        backend = _chosen(backend, precision, info.path.suffix)
+        if info.path.suffix != SUFFIX[backend]:
+            hint = f"; run 'vit1dx export-onnx --weights {weights}' first"
+            hint = hint if SUFFIX[backend] == ".onnx" else ""
+            raise BackendError(f"the {backend} backend cannot run {weights}{hint}")
     if precision not in (None, info.precision) and info.precision != "fp32":
         raise BackendError(f"{info.path} is in {info.precision}; {precision} needs fp32 weights")
-    return info
+    return info, backend
 
 
-def _find(weights: str | os.PathLike[str] | None, backend: str) -> WeightsInfo:
-    if weights is None:
-        return read_info(bundled(".onnx" if _choose(backend) == "onnx" else ".safetensors"))
-    needed = "onnx" if Path(weights).suffix == ".onnx" else "torch"
-    if backend not in ("auto", needed):
-        hint = f"; run 'vit1dx export-onnx --weights {weights}' first" if backend == "onnx" else ""
-        raise BackendError(f"the {backend} backend cannot run {weights}{hint}")
-    return read_info(weights)
+def likely_backend(
+    weights: str | os.PathLike[str] | None, backend: str = "auto", precision: str | None = None
+) -> str:
+    """The backend that `find_weights` will give, unless ONNX Runtime turns out not to load."""
+    require_choice("backend", backend)
+    suffix = None if weights is None else Path(weights).suffix
+    is_default = backend == "auto" and precision not in COMPUTED_BY
+    return _chosen(backend, precision, suffix or (".onnx" if is_default else None))
 
 
-def _computing(precision: str, backend: str) -> str:
-    """The backend that computes in a precision."""
-    require_choice("precision", precision)
-    needed = COMPUTED_BY.get(precision, backend)
-    if backend not in ("auto", needed):
-        raise BackendError(f"precision {precision} needs the {needed} backend, not {backend}")
-    return needed
+def _chosen(backend: str, precision: str | None, suffix: str | None) -> str:
+    """The backend for weights of an ending, None being those of all endings."""
+    able: tuple[str, ...] = ()
+    if precision is not None:
+        require_choice("precision", precision)
+        able = COMPUTED_BY.get(precision, ())
+    if able and backend not in ("auto", *able):
+        raise BackendError(
+            f"precision {precision} needs the {' or '.join(able)} backend, not {backend}"
+        )
+    if backend != "auto":
+        return backend
+    if not able:
+        return {".onnx": "onnx", ".safetensors": "torch"}.get(suffix or "") or _by_default()
+    fit = [name for name in able if suffix in (None, SUFFIX[name])] or [able[0]]
+    return fit[0] if len(fit) == 1 or _has_openvino_bf16() else fit[-1]
+
+
+def _has_openvino_bf16() -> bool:
+    return find_spec("openvino") is not None and multiplies_bf16() is not False
 
 
 def load_backend(
@@ -121,11 +151,15 @@ def load_backend(
     device: str = "auto",
     threads: int | None = None,
     precision: str | None = None,
+    name: str | None = None,
 ) -> Backend:
     """Make the backend that runs these weights, in a precision that `find_weights` allowed.
 
-    ONNX Runtime computes in the calling thread, and may be called from several at once; PyTorch
-    uses so many threads, by default one a usable core at most.
+    Its name is what `find_weights` gave; by default it follows from the weights' ending.
+
+    ONNX Runtime computes in the calling thread, and may be called from several at once. So may
+    OpenVINO, which uses as many threads as are given, by default one a usable core; PyTorch uses as
+    many, and not more than it would by itself.
 
     Raises
     ------
@@ -139,12 +173,17 @@ def load_backend(
     """
     require_choice("device", device)
     precision = precision or info.precision
+    name = name or ("onnx" if info.path.suffix == ".onnx" else "torch")
     backend: Backend
     try:
-        if info.path.suffix == ".onnx":
+        if name == "onnx":
             from .onnx import OnnxBackend
 
             backend = OnnxBackend(info, request, device, precision)
+        elif name == "openvino":
+            from .openvino import OpenVinoBackend
+
+            backend = OpenVinoBackend(info, request, device, threads, precision)
         else:
             from .torch import TorchBackend
 
@@ -152,14 +191,21 @@ def load_backend(
         require_digest(info.path, info.sha256)
         return backend
     except ImportError as error:
-        extra = "" if info.path.suffix == ".onnx" else "; pip install 'vit1dx[torch]'"
-        raise BackendError(f"{info.path.name} cannot be run: {error}{extra}") from None
+        reason = f"{info.path.name} cannot be run: {error}{_install(name, precision)}"
+        raise BackendError(reason) from None
 
 
-def _choose(backend: str) -> str:
-    """ONNX Runtime unless told otherwise, or unless it does not load."""
-    if backend != "auto":
-        return backend
+def _install(backend: str, precision: str) -> str:
+    """What to do where a backend's library is missing."""
+    names = {"openvino": ["openvino"], "torch": ["torch"]}.get(backend, [])
+    if (backend, precision) == ("torch", "bf16") and multiplies_bf16():
+        names = ["openvino", "torch"]
+    commands = [f"pip install 'vit1dx[{name}]'" for name in names]
+    return "; " + ", or ".join(commands) if commands else ""
+
+
+def _by_default() -> str:
+    """What runs the bundled weights: ONNX Runtime, unless it does not load."""
     try:
         import onnxruntime  # noqa: F401
     except Exception as error:  # a library that does not fit NumPy's raises what it likes

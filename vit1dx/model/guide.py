@@ -29,8 +29,8 @@ class Advice:
     task : str
     layer : int
     tokens : {"sequence", "class", "mean"}
-        Single sequence tokens for local tasks; for a track as a whole its mean sequence token
-        (``sequence`` too), mean class token, or the mean of all (``mean_token``).
+        Single sequence tokens for local tasks; for a track as a whole the mean of its class tokens,
+        or that of all its tokens (``mean_token``).
     score : float
         Of a linear probe, between 0 and 1.
     measure : str

@@ -16,7 +16,7 @@ Attention: TypeAlias = Literal["none", "class", "full"]
 #: What is kept of attention maps where nothing is asked for, and there are any.
 USUAL_ATTENTION: Attention = "class"
 DType: TypeAlias = Literal["float32", "float16"]
-BackendName: TypeAlias = Literal["auto", "onnx", "torch"]
+BackendName: TypeAlias = Literal["auto", "onnx", "openvino", "torch"]
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Precision: TypeAlias = Literal["fp32", "int8", "bf16", "fp16"]
 ExportPrecision: TypeAlias = Literal["fp32", "int8"]

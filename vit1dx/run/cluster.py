@@ -49,6 +49,8 @@ BATCHES_A_THREAD, LEAST_BATCHES = 2, 32
 COUNT_SECONDS = 3.0
 #: How often a batch is given to a worker that cannot do it, before that ends the run.
 ATTEMPTS = 3
+#: Workers that a batch loses before Dask gives it back (``allowed-failures``, and one more).
+LOSSES = 4
 #: How long a scheduler is waited for, s.
 CONNECT_SECONDS = 15.0
 #: Between two checks for signals, s.
@@ -88,6 +90,10 @@ class Cluster:
             )
         except Exception as error:  # what a transport raises
             raise ClusterError(f"no Dask scheduler at {where}: {reason_of(error)}") from None
+        self._work: Work | None = None
+        self._header: Header | None = None
+        self._left_out: list[Source] = []  # that no worker survived
+        self.numbers = itertools.count()  # of batches
         self._threads, self._counted = 0, -COUNT_SECONDS
 
     def close(self) -> None:
@@ -116,7 +122,7 @@ class Cluster:
         check: Callable[[], None],
         summary: Summary,
     ) -> None:
-        """Do what is to be done.
+        """Do what is to be done of some sources; workers keep the model and their shards.
 
         Raises
         ------
@@ -124,35 +130,39 @@ class Cluster:
             If the workers cannot work, or the cluster was lost.
         """
         began = time.perf_counter()
-        work = Work(
-            uuid.uuid4().hex[:12],
-            options.output.absolute(),
-            options.shard_bytes or 0,
-            header,
-            _spec(extractor, options),
-            options.timeout,
-            options.checksum,
-        )
-        notes = work.folder / NOTES
-        _make_empty(notes)
+        work = self._work = self._work or _new_work(extractor, header, options)
+        _make_empty(work.folder / NOTES)
         try:
-            durations, header = self._prepare(work, done, options, check)
-            announce(done, header, durations, options, summary)
+            durations, self._header = self._prepare(work, done, options, check)
+            announce(done, self._header, durations, options, summary)
             if options.overwrite:
                 remove_shards(feature_files(options.output))
             with reporting(durations.seconds, stderr_console(), options.quiet) as progress:
                 warn_of_lengths(done.todo, durations, progress, summary)
                 flight = _Flight(self, work, durations, progress, summary, check)
-                flight.run(done.todo)
-            self._finish(header, options, flight.lost, summary)
+                self._left_out += flight.run(done.todo)
         except ClusterLostError:
             raise
         except BaseException:
             self.seal(work.folder)
             raise
         finally:
-            shutil.rmtree(notes, ignore_errors=True)
-            summary.wall_seconds = time.perf_counter() - began
+            shutil.rmtree(work.folder / NOTES, ignore_errors=True)
+            summary.wall_seconds += time.perf_counter() - began
+
+    def finish(self, options: Options, summary: Summary) -> bool:
+        """Close the workers' shards; write what no worker could, and how the run ended."""
+        if self._header is None:
+            return False
+        self.seal(options.output)
+        recover_output(options.output)
+        with FolderWriter(options.output, self._header, options.shard_bytes or 0) as writer:
+            for source in self._left_out:
+                reason = f"its worker was lost, with this file alone, {LOSSES} times"
+                reason = writer.fail(source.id, reason, source.size, source.mtime_ns)
+                summary.failures.append((source.id, reason))
+            writer.finished = summary.stopped is None
+        return True
 
     def _prepare(
         self, work: Work, done: Plan, options: Options, check: Callable[[], None]
@@ -178,19 +188,6 @@ class Cluster:
 
         durations = estimate_seconds(done.todo, probe)
         return durations, replace(work.header, backend=found[0].backend)
-
-    def _finish(
-        self, header: Header, options: Options, lost: Sequence[Source], summary: Summary
-    ) -> None:
-        """Close the workers' shards; write what no worker could, and that the run ended."""
-        self.seal(options.output)
-        recover_output(options.output)
-        with FolderWriter(options.output, header, options.shard_bytes or 0) as writer:
-            for source in lost:
-                reason = f"its worker was lost, with this file alone, {ATTEMPTS} times"
-                reason = writer.fail(source.id, reason, source.size, source.mtime_ns)
-                summary.failures.append((source.id, reason))
-            writer.finished = summary.stopped is None
 
     def submit(self, name: str, *arguments: Any) -> Any:
         """A future of what a function of `vit1dx.run.task` gives."""
@@ -255,15 +252,16 @@ class _Flight:
     ) -> None:
         self._cluster, self._work, self._durations = cluster, work, durations
         self._progress, self._summary, self._check = progress, summary, check
-        self._numbers = itertools.count()
         self._flying: dict[str, tuple[Batch, int]] = {}  # by key, with the attempts before
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        #: Files that no worker survived.
-        self.lost: list[Source] = []
+        self._lost: list[Source] = []
         self._sources: dict[str, Source] = {}
 
-    def run(self, sources: Sequence[Source]) -> None:
-        """Do all of them; a signal ends it early, and the summary says so."""
+    def run(self, sources: Sequence[Source]) -> list[Source]:
+        """Do all of them but those that no worker survived, which it returns.
+
+        A signal ends it early, and the summary says so.
+        """
         seconds = self._durations.seconds
         batches = iter(Batches(sources, seconds, lambda: self._cluster.threads))
         try:
@@ -275,6 +273,7 @@ class _Flight:
             self._summary.stopped = str(stopped)
             self._cluster.seal(self._work.folder)
             self._gather()
+        return self._lost
 
     def _fill(self, batches: Iterator[list[Source]]) -> None:
         most = max(LEAST_BATCHES, BATCHES_A_THREAD * self._cluster.threads)
@@ -284,7 +283,7 @@ class _Flight:
     def _send(self, sources: list[Source], attempt: int = 0) -> None:
         seconds = {source.id: self._durations.seconds[source.id] for source in sources}
         guessed = self._durations.guessed.intersection(seconds)
-        batch = Batch(next(self._numbers), _absolute(sources), seconds, guessed)
+        batch = Batch(next(self._cluster.numbers), _absolute(sources), seconds, guessed)
         self._sources.update((source.id, source) for source in sources)
         self._launch(batch, attempt)
 
@@ -338,7 +337,7 @@ class _Flight:
         self._enter(batch, record)
         left = [source for source in batch.sources if source.id not in record.done]
         if len(batch.sources) == 1:
-            self.lost += left
+            self._lost += left
             return
         half = (len(left) + 1) // 2
         for sources in (left[:half], left[half:]):
@@ -361,6 +360,18 @@ class _Flight:
             self._progress.failed(self._sources[track_id], reason)
         for source in batch.sources:
             self._sources.pop(source.id, None)
+
+
+def _new_work(extractor: Extractor, header: Header, options: Options) -> Work:
+    return Work(
+        uuid.uuid4().hex[:12],
+        options.output.absolute(),
+        options.shard_bytes or 0,
+        header,
+        _spec(extractor, options),
+        options.timeout,
+        options.checksum,
+    )
 
 
 def _spec(extractor: Extractor, options: Options) -> dict[str, Any]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from ..errors import NoFilesError, UsageError
+from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, Device, DType, Precision
 from ..remote import path_of
 from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
-from .parts import parse_part, share_of
+from .lists import Entry, FileList
+from .parts import parse_part, shares_for
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
-from .run import Options, extract_all
-from .sources import PassedOver, collect, list_files
+from .run import Options, extract_all, extract_batches
+from .sources import PassedOver, Source, collect
+from .stream import require_names, stream
 from .upload import RemoteOutput, remote_output
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -77,7 +80,7 @@ def extract(
         How tokens and attention are stored.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
-    backend : {"auto", "onnx", "torch"}
+    backend : {"auto", "onnx", "openvino", "torch"}
         What runs the model.
     device : {"auto", "cpu", "cuda"}
         Where it runs.
@@ -157,7 +160,7 @@ def extract(
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
-    listed = [] if files_from is None else list_files(files_from)
+    listed = None if files_from is None else FileList(files_from)
     upload = remote_output(output)
     limit = shard_limit(f"{output}", shard_size)
     _require_alone(upload, scheduler, limit, workers, part)
@@ -178,9 +181,9 @@ def extract(
         raise_signals,
         upload=upload,
     )
-    with (
-        Pool() if scheduler is None else Cluster(scheduler) as pool
-    ):  # a worker imports its libraries meanwhile
+    likely = likely_backend(weights, backend, precision)
+    # A worker imports its libraries while files are looked for.
+    with Pool(likely) if scheduler is None else Cluster(scheduler) as pool:
         extractor = Extractor(
             layers,
             attention=attention,
@@ -190,27 +193,69 @@ def extract(
             device=device,
             precision=precision,
         )
-        passed_over = PassedOver()
+        search = _Search(list(exclude), list(include), follow_symlinks, root, PassedOver(), quiet)
+        if listed is not None and not given and not listed.is_short:
+            batches, shares = search.stream(listed, place, share)
+            options = replace(options, shares=shares)
+            summary = extract_batches(batches, extractor, options, pool)
+        else:
+            texts = [os.fspath(path) for path in given]
+            sources, shares = search.all(texts, listed or (), place, share)
+            options = replace(options, shares=shares)
+            summary = extract_all(sources, extractor, options, pool)
+    summary.passed_over = search.passed_over
+    return summary
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Finds the files of a run, as its options say."""
+
+    exclude: list[str]
+    include: list[str]
+    follow_symlinks: bool
+    root: StrPath | None
+    passed_over: PassedOver
+    quiet: bool
+
+    def all(
+        self, texts: list[str], listed: Iterable[Entry], place: Path, part: Part | None
+    ) -> tuple[list[Source], str]:
+        """The files of a run, or of a part, and the digest of the shares."""
         sources = collect(
-            [os.fspath(path) for path in given],
+            texts,
             listed,
-            exclude=list(exclude),
-            include=list(include),
-            follow_symlinks=follow_symlinks,
-            root=root,
-            passed_over=passed_over,
+            exclude=self.exclude,
+            include=self.include,
+            follow_symlinks=self.follow_symlinks,
+            root=self.root,
+            passed_over=self.passed_over,
         )
         if not sources:
-            words = ["nothing to do: no audio files found", *passed_over_lines(passed_over)]
+            words = ["nothing to do: no audio files found", *passed_over_lines(self.passed_over)]
             raise NoFilesError("; ".join(words))
-        if share is not None:
-            sources, shares = share_of(sources, place, share)
-            options = replace(options, shares=shares)
-        if not quiet:
-            show_passed_over(passed_over)
-        summary = extract_all(sources, extractor, options, pool)
-    summary.passed_over = passed_over
-    return summary
+        if not self.quiet:
+            show_passed_over(self.passed_over)
+        if part is None:
+            return sources, ""
+        shares = shares_for(place, part, sources)
+        return [source for source in sources if shares.of(source.id) == part.number], shares.digest
+
+    def stream(
+        self, listed: FileList, place: Path, part: Part | None
+    ) -> tuple[Iterator[list[Source]], str]:
+        """As `all`, of a long list: some files after others."""
+        require_names(listed, self.root)
+        of = self.exclude, self.include, self.root
+        if part is None:
+            return stream(listed, *of, self.passed_over), ""
+        every = (source for batch in stream(listed, *of) for source in batch)
+        shares = shares_for(place, part, every)
+
+        def is_ours(track_id: str) -> bool:
+            return shares.of(track_id) == part.number
+
+        return stream(listed, *of, self.passed_over, is_ours), shares.digest
 
 
 def _require_alone(

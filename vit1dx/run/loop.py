@@ -66,8 +66,11 @@ def run(
     limits: Limits,
     summary: Summary,
     check: Callable[[], None] = lambda: None,
+    is_last: bool = True,
 ) -> None:
     """Extract all sources into an open output, close it, and complete the summary.
+
+    The output is marked as finished if these are the last of a run.
 
     `check` is called several times a second. By raising `Stopped` it ends the run: what was
     finished is kept, and the summary says so.
@@ -80,8 +83,8 @@ def run(
     began = time.perf_counter()
     with writer:
         add(sources, pool, writer, progress, limits, summary, check)
-        writer.finished = summary.stopped is None
-    summary.wall_seconds = time.perf_counter() - began
+        writer.finished = is_last and summary.stopped is None
+    summary.wall_seconds += time.perf_counter() - began
 
 
 def add(

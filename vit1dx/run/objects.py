@@ -51,13 +51,13 @@ def find(given: RemotePath, root: str | os.PathLike[str] | None = None) -> Itera
         raise UsageError(f"{given}: {error.strerror}") from None
 
 
-def named(given: RemotePath, root: str | os.PathLike[str] | None = None) -> Object:
-    """A file that a list names; its id is its path below the bucket, with that in front."""
+def named(given: RemotePath, track_id: str) -> Object:
+    """A file that a list names."""
     try:
         status = given.stat()
     except OSError:  # its own failure, when its turn has come
         status = None
-    return Object(_id(given, str(given.key), root), given, status, was_named=True)
+    return Object(track_id, given, status, was_named=True)
 
 
 def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
@@ -67,7 +67,7 @@ def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Ob
         yield from _matches(given, root)
         return
     if kind != "directory":
-        yield Object(_id(given, given.name, root), given, given.stat(), was_named=True)
+        yield Object(object_id(given, given.name, root), given, given.stat(), was_named=True)
         return
     base = path.rstrip("/")
     walk = fs.walk(base, detail=True, on_error="raise")
@@ -116,7 +116,7 @@ def _object(
     given: RemotePath, info: dict[str, Any], below: str, root: str | os.PathLike[str] | None
 ) -> Object:
     path = _sibling(given, info["name"])
-    return Object(_id(path, below, root), path, status_of(info))
+    return Object(object_id(path, below, root), path, status_of(info))
 
 
 def _sibling(given: RemotePath, name: str) -> RemotePath:
@@ -128,7 +128,8 @@ def _sibling(given: RemotePath, name: str) -> RemotePath:
     return RemotePath(fs.unstrip_protocol(name))
 
 
-def _id(path: RemotePath, otherwise: str, root: str | os.PathLike[str] | None) -> str:
+def object_id(path: RemotePath, otherwise: str, root: str | os.PathLike[str] | None) -> str:
+    """The id of a file behind a URL: below the root, if there is one."""
     if root is None:
         return otherwise
     top = RemotePath(os.fspath(root)).key

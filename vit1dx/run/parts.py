@@ -118,9 +118,8 @@ class Shares:
             weights[slot_of(source.id)] += weight_of(source)
         table = np.arange(SLOTS, dtype="<u2") % count  # of slots that are empty as yet
         loads = [(0, part) for part in range(count)]
-        for slot in sorted(
-            filter(weights.__getitem__, range(SLOTS)), key=lambda s: (-weights[s], s)
-        ):
+        used = [slot for slot in range(SLOTS) if weights[slot]]
+        for slot in sorted(used, key=lambda slot: (-weights[slot], slot)):
             load, part = loads[0]
             table[slot] = part
             heapq.heapreplace(loads, (load + weights[slot], part))
@@ -200,13 +199,18 @@ def keep_shares(folder: Path, shares: Shares) -> Shares:
     return shares_in(folder) or shares
 
 
-def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Source], str]:
-    """The files of a part, and the digest of the shares, which are kept in the output.
+def shares_for(folder: Path, part: Part, sources: Iterable[Source]) -> Shares:
+    """How an output's files are shared out: as they were before, or now, and then kept.
+
+    Parameters
+    ----------
+    sources : iterable of Source
+        All files of the collection; looked at only where they were not shared out before.
 
     Raises
     ------
     UsageError
-        If the output is in another number of parts.
+        If the output is in another number of parts than is asked for.
     """
     shares = shares_in(folder)
     if shares is None:
@@ -216,4 +220,4 @@ def share_of(sources: list[Source], folder: Path, part: Part) -> tuple[list[Sour
             f"{folder} is in {shares.count} parts, and --part {part} was asked for; give --part "
             f"K/{shares.count} (in a job array, $SLURM_ARRAY_TASK_ID/{shares.count}), or another -o"
         )
-    return [source for source in sources if shares.of(source.id) == part.number], shares.digest
+    return shares

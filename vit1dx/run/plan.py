@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
 from ..remote import RemotePath, is_url
+from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
 from ..store.shards import open_features
@@ -76,6 +76,7 @@ def plan(
     retry_failed: bool = False,
     checksum: bool = False,
     check: Callable[[], None] = lambda: None,
+    others: bool = True,
 ) -> Plan:
     """Compare sources with what an output holds.
 
@@ -92,6 +93,8 @@ def plan(
         Compare contents, where the output knows them, instead of sizes and times.
     check : callable
         Called between files, and many times a second while one is hashed.
+    others : bool
+        Look for tracks in the output whose files are not among the sources.
 
     Raises
     ------
@@ -103,7 +106,10 @@ def plan(
     with open_features(output) as features:
         require_same(output, features, settings)
         result = Plan([], finished=bool(features.attributes["finished"]))
-        _Comparison(features, result, retry_failed, checksum, check).run(sources)
+        comparison = _Comparison(features, result, retry_failed, checksum, check)
+        comparison.run(sources)
+        if others:
+            comparison.look_for_others(sources)
     return result
 
 
@@ -119,7 +125,7 @@ class _Comparison:
         check: Callable[[], None],
     ) -> None:
         self._features, self._plan = features, plan
-        self._index, self._failures = features.index(), features.failed()
+        self._failures = features.failed()
         self._retry_failed, self._checksum, self._check = retry_failed, checksum, check
 
     def run(self, sources: Sequence[Source]) -> None:
@@ -132,14 +138,17 @@ class _Comparison:
             except (AudioError, OSError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 self._plan.unreadable.append((source.id, reason))
-        others = sorted(set(self._index).difference(source.id for source in sources))
+
+    def look_for_others(self, sources: Sequence[Source]) -> None:
+        """Find the tracks whose files are not among the sources, and which of those are gone."""
+        others = sorted(set(self._features).difference(source.id for source in sources))
         gone = _gone(self._features, others[:LOOKED_FOR])
         self._plan.gone = sorted(self._plan.gone + gone)
         self._plan.others = len(others) - len(gone)
 
     def _compare(self, source: Source) -> None:
         """Sort a source in; raise if it has a track, and cannot be compared with it."""
-        row = self._index.get(source.id)
+        row = self._features.row(source.id)
         if row is not None:
             if self._is_same(source, row):
                 self._plan.already += 1
@@ -206,13 +215,13 @@ def require_same(output: Path, features: Features, settings: Mapping[str, Any]) 
         ``model_sha256``, ``precision`` and ``config`` (nested), as the root of a file has them.
     """
     found = {**{key: features.attributes.get(key) for key in settings}, "config": features.config}
-    theirs, ours = (dict(_flat("", json.loads(json.dumps(v)))) for v in (found, settings))
-    differing = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    differing = differences(found, settings)
     if not differing:
         return
-    words = [f"{key} {theirs.get(key)} there, {ours.get(key)} asked for" for key in differing]
-    rate = ours["config.mel.sample_rate"] / ours["config.mel.hop_length"]
-    options = [_option(key, theirs.get(key), rate) for key in differing]
+    words = [f"{key} {theirs} there, {ours} asked for" for key, theirs, ours in differing]
+    mel = settings["config"]["mel"]
+    rate = mel["sample_rate"] / mel["hop_length"]
+    options = [_option(key, theirs, rate) for key, theirs, _ in differing]
     to_type = f"add {' '.join(options)}" if all(options) else "give the options it was made with"
     raise UsageError(
         f"{output} was made differently: {'; '.join(words)}; to continue it, {to_type}; or give "
@@ -229,11 +238,3 @@ def _option(key: str, value: Any, frame_rate: float) -> str:
     if key == "config.request.layers":
         value = ",".join(map(str, value))
     return f"{OPTIONS[key]} {value}"
-
-
-def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(f"{prefix}{key}.", value)
-        else:
-            yield prefix + key, value

@@ -45,7 +45,7 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
 _START = """import sys
 sys.path[:] = {path!r}
 from vit1dx.run.worker import main
-main({fd}, {parent}, {arena})
+main({fd}, {parent}, {arena}, {backend!r})
 """
 
 
@@ -91,9 +91,16 @@ class Event:
 
 
 class Pool:
-    """Worker processes, replaced as they die; a context manager."""
+    """Worker processes, replaced as they die; a context manager.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    backend : {"onnx", "openvino", "torch"}
+        Whose library they import before they are told what to load.
+    """
+
+    def __init__(self, backend: str = "onnx") -> None:
+        self._backend = backend
         self._polled = time.monotonic()
         self._spec: Message = {}
         self._failed_starts = 0
@@ -223,7 +230,7 @@ class Pool:
             yield Event("failed", job, {"reason": reason})
 
     def _add(self) -> None:
-        worker = _Worker()
+        worker = _Worker(self._backend)
         self._workers.append(worker)
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         worker.configure(self._spec)
@@ -249,7 +256,7 @@ class Pool:
 class _Worker:
     """One process, from the run's side."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str) -> None:
         ours, theirs = socket.socketpair()
         arena = Arena.new()
         shared = [theirs.fileno(), *([arena.fileno()] if arena else [])]
@@ -258,6 +265,7 @@ class _Worker:
             fd=theirs.fileno(),
             parent=os.getpid(),
             arena=arena and arena.fileno(),
+            backend=backend,
         )
         # In isolation, too, names are encoded as they are here.
         utf8 = f"utf8={sys.flags.utf8_mode}"

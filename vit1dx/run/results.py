@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import AudioWarning
 from ..remote import AnyPath
 from ..store.format import count_codes
+from .plan import Plan
 from .sources import PassedOver
 
 
@@ -67,6 +68,16 @@ class Summary:
     not_uploaded: int = 0
     stopped: str | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
+
+    def take_over(self, files: int, plan: Plan) -> None:
+        """Put in what was found of so many files before any was done."""
+        self.files += files
+        self.already += plan.already
+        self.changed += len(plan.changed)
+        self.failures += plan.failures
+        self.unreadable += plan.unreadable
+        self.gone += plan.gone
+        self.others += plan.others
 
     @property
     def speed(self) -> float:

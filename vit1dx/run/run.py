@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,13 +113,32 @@ class Elsewhere(Protocol):
         check: Callable[[], None],
         summary: Summary,
     ) -> None:
-        """Do what is to be done, and complete the summary."""
+        """Do what is to be done of some sources, and add it to the summary."""
+
+    def finish(self, options: Options, summary: Summary) -> bool:
+        """Close the output, after all sources; whether it was written, and so says how it ended."""
 
 
 def extract_all(
     sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool | Elsewhere
 ) -> Summary:
-    """Extract what of the sources the output does not hold yet.
+    """Extract what of the sources the output does not hold yet; see `extract_batches`."""
+    return extract_batches([sources], extractor, options, pool, one=True)
+
+
+def extract_batches(
+    batches: Iterable[Sequence[Source]],
+    extractor: Extractor,
+    options: Options,
+    pool: Pool | Elsewhere,
+    one: bool = False,
+) -> Summary:
+    """Extract what the output does not hold yet, of some sources after others.
+
+    Parameters
+    ----------
+    one : bool
+        Whether there is one batch: what else the output holds is looked for among its tracks.
 
     Raises
     ------
@@ -135,34 +154,20 @@ def extract_all(
         shares=options.shares,
     )
     _require_output(options)
-    _require_not_read(options.output, sources)
     # The signals last, which may raise: by then the lock is free.
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
-        summary, done = Summary(options.output, len(sources)), Plan([])
+        summary = Summary(options.output, 0)
         try:
             if options.upload:
                 options.upload.begin(options.overwrite)
-            if not isinstance(pool, Pool):
-                pool.seal(options.output)
-            done = _compare(sources, header, options, signals.check)
-            _take_over(done, summary)
-            if done.todo and isinstance(pool, Pool):
-                _extract(done, extractor, header, options, pool, signals.check, summary)
-            elif done.todo and not isinstance(pool, Pool):
-                pool.extract(done, extractor, header, options, signals.check, summary)
-            elif isinstance(pool, Pool) and not feature_files(options.output):
-                backend = pool.load(worker_spec(extractor, options, 1), signals.check)
-                _writer(replace(header, backend=backend), options).close()
-            elif not done.finished:
-                _writer(header, options).close()
-            if options.upload and summary.stopped is None:
+            _run_batches(batches, extractor, header, options, pool, signals.check, summary, one)
+            if options.upload and not summary.stopped:
                 options.upload.finish(signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)
         finally:
             if options.upload:
                 options.upload.leave()
-        summary.outdated = [key for key, _ in summary.failures if key in done.outdated]
         files = feature_files(options.output)
         summary.output_bytes = sum(file.stat().st_size for file in files)
         if options.upload:
@@ -171,11 +176,54 @@ def extract_all(
         return summary
 
 
-def _take_over(done: Plan, summary: Summary) -> None:
-    """Put what was compared into the summary."""
-    summary.already, summary.changed = done.already, len(done.changed)
-    summary.failures, summary.unreadable = done.failures, done.unreadable
-    summary.gone, summary.others = done.gone, done.others
+def _run_batches(
+    batches: Iterable[Sequence[Source]],
+    extractor: Extractor,
+    header: Header,
+    options: Options,
+    pool: Pool | Elsewhere,
+    check: Callable[[], None],
+    summary: Summary,
+    one: bool,
+) -> None:
+    finished = False
+    try:
+        if not isinstance(pool, Pool):
+            pool.seal(options.output)
+        for sources in batches:
+            _require_not_read(options.output, sources)
+            done = _compare(sources, header, options, check, one)
+            summary.take_over(len(sources), done)
+            if done.todo:
+                if isinstance(pool, Pool):
+                    _extract(done, extractor, header, options, pool, check, summary, one)
+                else:
+                    pool.extract(done, extractor, header, options, check, summary)
+                options = replace(options, overwrite=False)
+            summary.outdated += [key for key, _ in summary.failures if key in done.outdated]
+            finished = one and (done.finished or bool(done.todo))
+            if summary.stopped:
+                break
+    except Stopped as stopped:
+        summary.stopped = str(stopped)
+    if not isinstance(pool, Pool):
+        finished = pool.finish(options, summary) or finished
+    if not (summary.stopped or finished):
+        _finish(extractor, header, options, pool, check)
+
+
+def _finish(
+    extractor: Extractor,
+    header: Header,
+    options: Options,
+    pool: Pool | Elsewhere,
+    check: Callable[[], None],
+) -> None:
+    """Record that all is done; a part of a collection may have no files at all."""
+    if isinstance(pool, Pool) and not feature_files(options.output):
+        backend = pool.load(worker_spec(extractor, options, 1), check)
+        header = replace(header, backend=backend)
+    _writer(header, options).close()
 
 
 def _require_output(options: Options) -> None:
@@ -222,7 +270,11 @@ def _writer(header: Header, options: Options) -> Output:
 
 
 def _compare(
-    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+    sources: Sequence[Source],
+    header: Header,
+    options: Options,
+    check: Callable[[], None],
+    others: bool,
 ) -> Plan:
     """`_plan`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
@@ -232,11 +284,15 @@ def _compare(
             check()
             passing()
 
-        return _plan(sources, header, options, checked)
+        return _plan(sources, header, options, checked, others)
 
 
 def _plan(
-    sources: Sequence[Source], header: Header, options: Options, check: Callable[[], None]
+    sources: Sequence[Source],
+    header: Header,
+    options: Options,
+    check: Callable[[], None],
+    others: bool,
 ) -> Plan:
     files = feature_files(options.output)
     if options.overwrite or not files:
@@ -248,7 +304,7 @@ def _plan(
         **({"shares": header.shares} if header.shares else {}),
     }
     again = options.retry_failed, options.checksum
-    done = plan(sources, options.output, settings, *again, check)
+    done = plan(sources, options.output, settings, *again, check, others)
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
     try:
@@ -276,6 +332,7 @@ def _extract(
     pool: Pool,
     check: Callable[[], None],
     summary: Summary,
+    is_last: bool,
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
@@ -298,7 +355,7 @@ def _extract(
             options.checksum,
         )
         warn_of_lengths(done.todo, durations, progress, summary)
-        run(done.todo, pool, writer, progress, limits, summary, check)
+        run(done.todo, pool, writer, progress, limits, summary, check, is_last)
 
 
 def announce(

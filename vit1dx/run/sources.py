@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import glob
 import os
 import stat
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +14,9 @@ from typing import Any
 from ..audio.files import mtime_ns, printable
 from ..audio.formats import AUDIO_EXTENSIONS
 from ..errors import UsageError
-from ..remote import AnyPath, RemotePath, path_of, place_of
-from .objects import Object, find, named
+from ..remote import AnyPath, RemotePath, is_url, path_of, place_of
+from .lists import Entry
+from .objects import Object, find, named, object_id
 from .patterns import EVERYTHING, Pattern, Rest, advance, is_hidden, split_glob
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
@@ -89,7 +88,7 @@ def searched_endings() -> list[str]:
 
 def collect(
     paths: Sequence[str],
-    listed: Iterable[str] = (),
+    listed: Iterable[Entry | str] = (),
     exclude: Sequence[str] = (),
     follow_symlinks: bool = False,
     root: str | os.PathLike[str] | None = None,
@@ -103,8 +102,9 @@ def collect(
     paths : sequence of str
         Folders, searched for audio by ending (ids are paths below them); files (ids are their
         names); and globs (ids are paths below the part without wildcards).
-    listed : iterable of str
-        Files; ids are paths below the current folder, or absolute ones without the first "/".
+    listed : iterable of str or Entry
+        Files; ids are those given, or paths below the current folder, or absolute ones without
+        the first "/".
     exclude : sequence of str
         Patterns (`vit1dx.run.patterns.Pattern`) of files and folders to leave out.
     follow_symlinks : bool
@@ -129,75 +129,9 @@ def collect(
         one id, or one id would lie inside another.
     """
     search = Search(exclude, include, follow_symlinks, passed_over or PassedOver())
-    found: dict[str, Source] = {}
-    for source in _sources(paths, listed, search, root):
-        known = found.setdefault(source.id, source)
-        if known.path != source.path and not _same_file(known.path, source.path):
-            raise UsageError(
-                f"{printable(known.path)} and {printable(source.path)} would both be track "
-                f"{source.id}; give the folder above them, or extract them apart"
-            )
-    _require_no_nesting(found)
+    found = require_together(_sources(paths, listed, search, root))
     search.end()
     return list(found.values())
-
-
-#: How an editor marks what it writes, longest first: UTF-32 begins as UTF-16 does.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
-
-def read_list(data: bytes) -> list[str]:
-    """Paths of a list, one a line or, where there are NUL bytes, between those.
-
-    A byte order mark says how the list is encoded; without one, its bytes are the file names'.
-
-    Raises
-    ------
-    UsageError
-        If it is not encoded as its mark says.
-    """
-    data = _without_mark(data)
-    separator = b"\0" if b"\0" in data else b"\n"
-    entries = (entry.removesuffix(b"\r") for entry in data.split(separator))
-    return [os.fsdecode(entry) for entry in entries if entry]
-
-
-def list_files(name: str | os.PathLike[str]) -> list[str]:
-    """Paths of a list (see `read_list`) in a file, or on standard input if its name is "-".
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read.
-    """
-    name = os.fspath(name)
-    if name == "-" and sys.stdin is None:
-        raise UsageError("list of files -: standard input is closed")
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"list of files {printable(name)}: {error.strerror}") from None
-    return read_list(data)
-
-
-def _without_mark(data: bytes) -> bytes:
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            try:
-                text = data.decode(encoding).removeprefix("\ufeff")
-            except UnicodeDecodeError as error:
-                raise UsageError(
-                    f"list of files: not the {encoding.upper()} that its byte order mark declares "
-                    f"({error.reason} at byte {error.start}); save it as UTF-8"
-                ) from None
-            return os.fsencode(text)
-    return data
 
 
 def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> PurePosixPath:
@@ -212,7 +146,7 @@ def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> P
 
 def _sources(
     paths: Sequence[str],
-    listed: Iterable[str],
+    listed: Iterable[Entry | str],
     search: Search,
     root: str | os.PathLike[str] | None,
 ) -> Iterator[Source]:
@@ -231,16 +165,34 @@ def _sources(
             yield from search.matches(str(path), root)
         else:
             raise UsageError(f"{printable(text)}: no such file or folder")
-    here = Path.cwd()
-    for text in listed:
-        given = path_of(text)
-        if isinstance(given, RemotePath):
-            yield from search.objects([named(given, root)])
-            continue
-        path = Path(os.path.normpath(here / given))
-        usual = path.relative_to(here if path.is_relative_to(here) else path.anchor)
-        below = _below(root, path, printable(usual.as_posix()))
-        yield from search.file(str(below), path)
+    here = os.getcwd()
+    for entry in listed:
+        yield from _listed(entry, here, search, root)
+
+
+def _listed(
+    entry: Entry | str, here: str, search: Search, root: str | os.PathLike[str] | None
+) -> Iterator[Source]:
+    track_id, place = placed(entry, here, root)
+    yield from search.listed(track_id, place)
+
+
+def placed(entry: Entry | str, here: str, root: str | os.PathLike[str] | None) -> tuple[str, str]:
+    """The id of a file of a list, and its absolute path or its URL."""
+    text, given = entry if isinstance(entry, Entry) else (entry, None)
+    if is_url(text) and isinstance(remote := path_of(text), RemotePath):
+        return given or object_id(remote, str(remote.key), root), text
+    path = os.path.normpath(os.path.join(here, path_of(text)))
+    return given or listed_id(path, here, root), path
+
+
+def listed_id(path: str, here: str, root: str | os.PathLike[str] | None) -> str:
+    """The id of a file of a list, by its absolute path."""
+    inside = here.rstrip("/") + "/"
+    usual = path[len(inside) :] if path.startswith(inside) else path.lstrip("/")
+    if root is not None:
+        return str(_below(root, Path(path), usual))
+    return usual if usual.isascii() else printable(usual)
 
 
 class Search:
@@ -292,6 +244,13 @@ class Search:
             raise UsageError(
                 f"{printable(pattern)}: no such file, and no match for it as a pattern"
             )
+
+    def listed(self, track_id: str, place: str) -> Iterator[Source]:
+        """A file of a list; see `placed`."""
+        path = path_of(place)
+        if isinstance(path, RemotePath):
+            return self.objects([named(path, track_id)])
+        return self.file(track_id, path)
 
     def objects(self, found: Iterable[Object]) -> Iterator[Source]:
         """Of files behind URLs, those that are music by their endings, or were named."""
@@ -424,14 +383,30 @@ def _same_file(one: AnyPath, other: AnyPath) -> bool:
     return place_of(one) == place_of(other)
 
 
-def _require_no_nesting(found: dict[str, Source]) -> None:
-    """A track is a group; nothing else may lie in it."""
+def require_together(sources: Iterable[Source]) -> dict[str, Source]:
+    """Sources by their ids, each once, and none inside another: a track is a group."""
+    found: dict[str, Source] = {}
+    for source in sources:
+        known = found.setdefault(source.id, source)
+        if known.path != source.path and not _same_file(known.path, source.path):
+            raise UsageError(
+                f"{printable(known.path)} and {printable(source.path)} would both be track "
+                f"{source.id}; give the folder above them, or extract them apart"
+            )
     for track_id, source in found.items():
-        parts = track_id.split("/")
-        for count in range(1, len(parts)):
-            outer = found.get("/".join(parts[:count]))
+        for above in ids_above(track_id):
+            outer = found.get(above)
             if outer is not None:
                 raise UsageError(
                     f"{printable(source.path)} would lie inside track {outer.id}, which is "
                     f"{printable(outer.path)}; extract them apart"
                 )
+    return found
+
+
+def ids_above(track_id: str) -> Iterator[str]:
+    """The ids of what a track would lie in."""
+    above = track_id.rpartition("/")[0]
+    while above:
+        yield above
+        above = above.rpartition("/")[0]

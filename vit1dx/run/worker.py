@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ PROGRESS_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
-def main(descriptor: int, parent: int, arena: int | None) -> None:
+def main(descriptor: int, parent: int, arena: int | None, backend: str = "onnx") -> None:
     """Work for the process at the other end of a socket, until it is closed.
 
     Parameters
@@ -48,12 +47,14 @@ def main(descriptor: int, parent: int, arena: int | None) -> None:
         Process id of the run.
     arena : int or None
         Of the memory that arrays are shared in, where there is any.
+    backend : {"onnx", "openvino", "torch"}
+        Whose library will be needed.
     """
     _die_with(parent)
     shared = None if arena is None else Arena(arena)
     channel = Channel(socket.socket(fileno=descriptor), shared)
     try:
-        _preload()
+        _preload(backend)
         _work(channel)
     except ChannelClosed:
         pass
@@ -255,11 +256,10 @@ def _make_extractor(factory: str, arguments: Message) -> Any:
     return getattr(import_module(module), name)(**arguments)
 
 
-def _preload() -> None:
+def _preload(backend: str) -> None:
     """Import what takes long while the run still looks for files."""
-    if find_spec("onnxruntime"):
-        with suppress(Exception):  # imported again where it is needed, it gives its reason
-            import_module("vit1dx.model.onnx")
+    with suppress(Exception):  # imported again where it is needed, it gives its reason
+        import_module(f"vit1dx.model.{backend}")
     import_module("vit1dx.extractor")
 
 

@@ -94,7 +94,7 @@ def draw(shown: Shown, kind: str, title: str) -> Figure:
     """
     if kind not in KINDS:
         raise UsageError(f"kind {kind!r}; choose from {', '.join(KINDS)}")
-    with mpl.rc_context(_look(shown.theme)):
+    with mpl.rc_context(look(shown.theme)):
         figure = Figure(layout="constrained")
         KINDS[kind](figure, shown)
         figure.suptitle(title, fontsize=11, x=0.01, ha="left", fontweight="bold")
@@ -118,13 +118,14 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT, dpi: float = 150) -> 
     require_suffix(path)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        with mpl.rc_context(_look(theme)):
+        with mpl.rc_context(look(theme)):
             figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix.lower()))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _look(theme: Theme) -> Any:  # matplotlib's own type names every key
+def look(theme: Theme) -> Any:  # matplotlib's own type names every key
+    """Settings of all pictures, for `matplotlib.rc_context`."""
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return {
         **dict.fromkeys(inked, theme.ink),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -66,10 +66,16 @@ def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
     By hand, because `dims[i].attach_scale` also lists `data` in the scale: for a scale that all
     tracks share the list makes each track dearer than the one before. Readers do not need it.
     """
-    references = np.empty(len(scales), dtype=object)
+    listed = references([scale.ref for scale in scales])
+    data.attrs.create("DIMENSION_LIST", listed, dtype=_REFERENCES)
+
+
+def references(scales: Sequence[h5py.Reference]) -> Array:
+    """A scale an axis, as ``DIMENSION_LIST`` has them."""
+    values = np.empty(len(scales), dtype=_REFERENCES)
     for axis, scale in enumerate(scales):
-        references[axis] = np.array([scale.ref], dtype=h5py.ref_dtype)
-    data.attrs.create("DIMENSION_LIST", references, dtype=_REFERENCES)
+        values[axis] = np.array([scale], dtype=h5py.ref_dtype)
+    return values
 
 
 def storable(text: str) -> str:
@@ -106,6 +112,25 @@ FORMAT_VERSION = 1
 UNKNOWN_TRAINING = -1
 #: "v108" makes groups compact, and lets attributes outgrow 64 KiB.
 VERSIONS = ("v108", "v108")
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What two roots of feature files differ in: key, and the value of each."""
+    ours, theirs = (dict(_flat("", json.loads(json.dumps(values)))) for values in (one, other))
+    keys = sorted({*ours, *theirs})
+    return [
+        (key, ours.get(key), theirs.get(key)) for key in keys if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key == "config" and isinstance(value, str):
+            value = json.loads(value)
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{key}.", value)
+        else:
+            yield prefix + key, value
 
 
 class Heading(Protocol):

@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,44 @@ class StoredTrack(Track):
         return f"{type(self).__name__}({self.id!r}, layers={self.layers})"
 
 
+@dataclass(frozen=True)
+class Parts:
+    """How far the parts of a collection are.
+
+    Attributes
+    ----------
+    count : int
+        How many there should be.
+    missing, unfinished : list of int
+        Those that are not there, and those whose run did not come to its end.
+    """
+
+    count: int
+    missing: list[int]
+    unfinished: list[int]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all are there, and done."""
+        return not (self.missing or self.unfinished)
+
+    def __str__(self) -> str:
+        groups = (("missing", self.missing), ("unfinished", self.unfinished))
+        found = [f"{word}: {_numbers(group)}" for word, group in groups if group]
+        return f"{self.count} parts; {'; '.join(found) or 'all finished'}"
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    """Numbers with runs of them put together: ``"1-3,7"``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
 class Features(ManyTracks, Mapping[str, StoredTrack]):
     """Features, open for reading: a mapping from track ids to tracks, and a context manager.
 
@@ -86,6 +125,8 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
         How they were made, from the root of the file: weights, backend, versions.
     config : dict
         Front end, model, windows, and what was asked for.
+    parts : Parts or None
+        How far its parts are, where it is in parts.
     """
 
     path: Path
@@ -93,6 +134,7 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
     layers: tuple[int, ...]
     attributes: dict[str, Any]
     config: dict[str, Any]
+    parts: Parts | None = None
 
     @property
     def failures(self) -> dict[str, str]:
@@ -141,6 +183,10 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
     @abstractmethod
     def index(self) -> dict[str, Row]:
         """What ``/index`` knows of each track, without visiting it."""
+
+    @abstractmethod
+    def row(self, track_id: str) -> Row | None:
+        """What ``/index`` knows of one track; None if there is none."""
 
     @abstractmethod
     def failed(self) -> dict[str, Row]:
@@ -192,6 +238,7 @@ class FeatureFile(Features):
     def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
         self.path, self._place = Path(path), os.path.abspath(path)
         self._committed = CommittedFile(self.path, damaged)
+        self._rows: dict[str, Row] | None = None
         try:
             self._committed.read(self._read_root)
         except BaseException:
@@ -230,6 +277,12 @@ class FeatureFile(Features):
     def index(self) -> dict[str, Row]:
         """See `Features`."""
         return self._table("index", read_table)
+
+    def row(self, track_id: str) -> Row | None:
+        """See `Features`."""
+        if self._rows is None or self._committed.was_written:
+            self._rows = self.index()
+        return self._rows.get(track_id)
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-import h5py
-import numpy as np
-
-from .._types import Array
 from ..errors import LockedError, StoreError
 from .commit import journal_path
+from .copying import TrackCopier
 from .existing import require_no_shard
 from .index import Row
 from .lock import OutputLock
-from .place import beside
+from .place import beside, part_folders
 from .reader import FeatureFile
 from .shared import recover_output
-from .track import HELD_BYTES, Totals
 from .verify import Report, check_all, combined
 from .writer import FeatureWriter, create, move_into_place
 
@@ -38,7 +35,9 @@ def repair(path: str | os.PathLike[str]) -> Report:
     """
     path = Path(path)
     require_no_shard(path)
-    with OutputLock(path):
+    with ExitStack() as locks:
+        for folder in part_folders(path).values() or [path]:
+            locks.enter_context(OutputLock(folder))
         reports = check_all(path)
         try:
             if locked := recover_output(path):
@@ -67,18 +66,17 @@ def _rewrite(
 ) -> None:
     """Write a file with these tracks and failures beside a feature file, and put it in its place.
 
-    The caller holds the output's lock. What the tracks hold is copied a piece at a time.
+    The caller holds the output's lock.
     """
     new = beside(path, ".new")
     try:
         with FeatureFile(path, damaged=True) as features:
-            root = features.committed.current()
-            create(new, root.attrs)
+            create(new, features.committed.current().attrs)
             with FeatureWriter(new) as writer:
                 writer.finished = finished
+                copier = TrackCopier(features, writer)
                 for track_id in tracks:
-                    _copy(root["tracks"][track_id], writer, track_id)
-                    writer.commit_if_due()
+                    copier.copy(track_id)
                 for track_id, row in failures.items():
                     writer.failures.put(track_id, **row)
         journal_path(path).unlink(missing_ok=True)
@@ -86,25 +84,3 @@ def _rewrite(
     finally:
         new.unlink(missing_ok=True)
         journal_path(new).unlink(missing_ok=True)
-
-
-def _copy(group: h5py.Group, writer: FeatureWriter, track_id: str) -> None:
-    track = writer.begin(track_id)
-    arrays = {name: group[name] for name in track.names}
-    size = sum(data.nbytes for data in arrays.values())
-    pieces = 1 + size // HELD_BYTES if arrays["sequence_tokens"].chunks else 1
-    sums = {name: np.ravel(group[name].attrs["crc32"]).tolist() for name in (*arrays, "mean_token")}
-    attributes = {key: value for key, value in group.attrs.items() if key != "complete"}
-    for piece in range(pieces):
-        parts = {name: [_piece(data, piece, pieces)] for name, data in arrays.items()}
-        if piece < pieces - 1:
-            track.append(parts)
-        else:
-            track.finish(parts, Totals(group["mean_token"][:], sums, attributes))
-
-
-def _piece(data: h5py.Dataset, piece: int, pieces: int) -> Array:
-    """One of several equal pieces along the axis that grows with a track."""
-    axis = 0 if data.ndim == 1 else 1
-    start, stop = (data.shape[axis] * n // pieces for n in (piece, piece + 1))
-    return data[(slice(None),) * axis + (slice(start, stop),)]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
 
 from ..errors import StoreError, TrackError, WriteError
+from .catalogue import Catalogue, Contents
 from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
 from .matrix import no_track
-from .place import feature_files, locked_shards, shard_number, shard_path
-from .reader import FeatureFile, Features
+from .place import feature_files, locked_shards, part_folders, shard_number, shard_path
+from .reader import FeatureFile, Features, Parts
 from .track import TrackWriter
 from .writer import FeatureWriter, Output
 
@@ -129,6 +130,11 @@ class FolderWriter(Output):
         self._make_room(size)
         return self._current.begin(track_id, size)
 
+    def place_for(self, size: int) -> FeatureWriter:
+        """See `Output`."""
+        self._make_room(size)
+        return self._current
+
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """See `Output`."""
         for shard in self._open:
@@ -218,14 +224,16 @@ OPEN_SHARDS = 8
 #: What shards of one folder have in common.
 SHARED = ("model_sha256", "precision", "config")
 
+_log = logging.getLogger("vit1dx")
+
 _T = TypeVar("_T")
 
 
 class FeatureFolder(Features):
     """A folder of shards, open for reading: the tracks that are there when it is first looked at.
 
-    A track in a later shard overrides one in an earlier. A shard is opened when it is needed, and
-    closed when others are; its tracks open it again.
+    The shards of its parts are as its own. A track in a later shard overrides one in an earlier.
+    A shard is opened when it is needed, and closed when others are; its tracks open it again.
 
     Parameters
     ----------
@@ -246,41 +254,55 @@ class FeatureFolder(Features):
         self._is_closed = False
         self._guard = threading.RLock()
         self._first: FeatureFile | None = None
+        self._catalogue = Catalogue(Path(self._place), self._shards, self._contents)
         try:
-            first, last = (self._shard(self._shards[place]) for place in (0, -1))
-        except StoreError:
+            first = self._shard(self._shards[0])
+            self.parts = state_of_parts(Path(self._place), self._shards, self._is_finished)
+            finished = self.parts.whole if self.parts else self._is_finished(self._shards[-1])
+        except BaseException:
             self.close()
             raise
         self.layers, self.config = first.layers, first.config
-        self.attributes = {**first.attributes, "finished": last.attributes.get("finished", 0)}
+        self.attributes = {**first.attributes, "finished": int(finished)}
         del self.attributes["shard"]
+
+    def _is_finished(self, shard: Path) -> bool:
+        known = self._catalogue.is_finished(shard)
+        return bool(self._shard(shard).attributes.get("finished")) if known is None else known
+
+    def _contents(self, path: Path) -> Contents:
+        shard = self._shard(path)
+        return Contents(shard.index(), shard.failed(), bool(shard.attributes.get("finished")))
 
     def index(self) -> dict[str, Row]:
         """See `Features`."""
-        return {key: row for key, (_, row) in self._tables[0].items()}
+        with self._looking() as catalogue:
+            return catalogue.tracks()
+
+    def row(self, track_id: str) -> Row | None:
+        """See `Features`."""
+        with self._looking() as catalogue:
+            return catalogue.row(track_id)
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
-        return self._tables[1]
+        with self._looking() as catalogue:
+            return catalogue.failures()
 
     def close(self) -> None:
         """See `Features`."""
         self._is_closed = True
+        self._catalogue.close()
         while self._open:
             self._open.popitem()[1].close()
 
-    @cached_property
-    def _tables(self) -> tuple[dict[str, tuple[Path, Row]], dict[str, Row]]:
-        """Each track with its shard and its row, and each failure with its row."""
-        index: dict[str, tuple[Path, Row]] = {}
-        failures: dict[str, Row] = {}
-        for path in self._shards:
-            shard = self._shard(path)
-            for key, row in shard.index().items():
-                failures.pop(key, None)
-                index[key] = path, row
-            failures.update(shard.failed())  # in one shard, a failure came after the track
-        return index, failures
+    @contextmanager
+    def _looking(self) -> Iterator[Catalogue]:
+        """The catalogue, for one thread at a time."""
+        with self._guard:
+            if self._is_closed:
+                raise StoreError(f"{self.path} was closed")
+            yield self._catalogue
 
     def _shard(self, path: Path) -> FeatureFile:
         """A shard, opened if it is not; the one that was not needed for longest is closed then."""
@@ -302,13 +324,19 @@ class FeatureFolder(Features):
             return self._shard(self._home(track_id)).visit(track_id, take)
 
     def _home(self, track_id: str) -> Path:
-        if not self.has(track_id):
+        home = self.shard_of(track_id)
+        if home is None:
             raise TrackError(no_track(track_id, self))
-        return self._tables[0][track_id][0]
+        return home
+
+    def shard_of(self, track_id: str) -> Path | None:
+        """The shard that a track is in; None if there is no such track."""
+        with self._looking() as catalogue:
+            return catalogue.shard_of(track_id)
 
     def has(self, track_id: str) -> bool:
         """See `Features`."""
-        return track_id in self._tables[0]
+        return self.shard_of(track_id) is not None
 
     def files(self, track_ids: Iterable[str]) -> dict[str, str]:
         """See `Features`."""
@@ -326,10 +354,12 @@ class FeatureFolder(Features):
             yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._tables[0]))
+        with self._looking() as catalogue:
+            return catalogue.ids()
 
     def __len__(self) -> int:
-        return len(self._tables[0])
+        with self._looking() as catalogue:
+            return len(catalogue)
 
 
 def open_features(path: str | os.PathLike[str]) -> Features:
@@ -346,7 +376,43 @@ def open_features(path: str | os.PathLike[str]) -> Features:
     ...     for track in features.values():
     ...         tokens = track.read("sequence_tokens", layer=8, start=10.0, stop=20.0)
     """
-    return FeatureFolder(path) if os.path.isdir(path) else FeatureFile(path)
+    if not os.path.isdir(path):
+        return FeatureFile(path)
+    features = FeatureFolder(path)
+    if features.parts and not features.parts.whole:
+        _log.warning("%s: %s", features.path, features.parts)
+    return features
+
+
+def state_of_parts(
+    output: Path, shards: Sequence[Path], is_finished: Callable[[Path], bool]
+) -> Parts | None:
+    """How far the parts of an output are; None where it is not in parts.
+
+    Raises
+    ------
+    StoreError
+        If it holds parts of different numbers, or other shards too.
+    """
+    folders = part_folders(output)
+    if not folders:
+        return None
+    counts = sorted({part.count for part in folders})
+    if len(counts) > 1 or shards[0].parent == output:
+        beside = "" if len(counts) > 1 else ", and shards beside them"
+        raise StoreError(
+            f"{output} holds parts of {' and of '.join(map(str, counts))}{beside}; give one of "
+            "them, or 'vit1dx merge' each into one output"
+        )
+    last = {path.parent: path for path in shards}
+    numbers = {part.number for part in folders}
+    done = {
+        part.number
+        for part, folder in folders.items()
+        if folder in last and is_finished(last[folder])
+    }
+    missing = [number for number in range(1, counts[0] + 1) if number not in numbers]
+    return Parts(counts[0], missing, sorted(numbers - done))
 
 
 def why_no_shard(file: FeatureFile, first: FeatureFile) -> str:
@@ -359,4 +425,4 @@ def why_no_shard(file: FeatureFile, first: FeatureFile) -> str:
 
 
 def _made(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: attributes.get(key) for key in SHARED}
+    return {key: attributes.get(key) for key in (*SHARED, "shares")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from .format import LAYER_AXES, SHARED_SCALES, array_axes
 from .index import Row
 from .means import NAME
 from .place import feature_files
-from .reader import FeatureFile
-from .shards import why_no_shard
+from .reader import FeatureFile, Parts
+from .shards import state_of_parts, why_no_shard
 from .track import checksums
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
@@ -51,6 +51,8 @@ class Report:
         Whether the run that wrote it came to its end.
     opened : bool
         Whether it could be opened as a feature file at all.
+    parts : Parts or None
+        How far the parts are, where it is in parts.
     """
 
     path: Path
@@ -60,6 +62,12 @@ class Report:
     failures: dict[str, Row] = field(default_factory=dict)
     finished: bool = False
     opened: bool = True
+    parts: Parts | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing is wrong, and no part is missing."""
+        return not self.problems and (self.parts is None or self.parts.whole)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -68,6 +76,7 @@ class Report:
             "tracks": self.tracks,
             "sound": len(self.sound),
             "finished": self.finished,
+            **({"parts": asdict(self.parts)} if self.parts else {}),
             "problems": [{"id": key, "problem": text} for key, text in self.problems],
         }
 
@@ -298,15 +307,18 @@ def combined(path: Path, reports: Sequence[Report]) -> Report:
     """Reports on the shards of a folder as one; that on a file as it is."""
     if not path.is_dir():
         return reports[0]
+    finished = {report.path: report.finished for report in reports}
+    parts = state_of_parts(path, list(finished), finished.__getitem__)
     return Report(
         path,
         tracks=sum(report.tracks for report in reports),
         sound=[key for report in reports for key in report.sound],
         problems=[
-            (key, text if key else f"{report.path.name}: {text}")
+            (key, text if key else f"{report.path.relative_to(path)}: {text}")
             for report in reports
             for key, text in report.problems
         ],
         failures={key: row for report in reports for key, row in report.failures.items()},
-        finished=reports[-1].finished,
+        finished=parts.whole if parts else reports[-1].finished,
+        parts=parts,
     )

@@ -65,6 +65,10 @@ class Output(ABC):
         """
 
     @abstractmethod
+    def place_for(self, size: int) -> FeatureWriter:
+        """The file that the next track, of so many bytes, belongs into."""
+
+    @abstractmethod
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """Record that a file failed, and why; returns the reason as it is recorded.
 
@@ -187,6 +191,10 @@ class FeatureWriter(Output):
         self.require_place(track_id)
         return TrackWriter(self, track_id, self._request)
 
+    def place_for(self, size: int) -> FeatureWriter:
+        """See `Output`."""
+        return self
+
     def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
         """See `Output`."""
         reason = storable(reason)
@@ -228,6 +236,10 @@ class FeatureWriter(Output):
             if self._raw.error is None and not isinstance(error, (OSError, RuntimeError)):
                 raise
             raise self._write_error(self._raw.error or error) from error
+        self.require_written()
+
+    def require_written(self) -> None:
+        """Raise `WriteError` if writing failed where HDF5 could not be told."""
         if self._raw.error is not None:
             raise self._write_error(self._raw.error)
 

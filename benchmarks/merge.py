@@ -1,0 +1,150 @@
+"""How fast `vit1dx merge` is beside a plain copy of the same files, and how fast many shards open.
+
+    python -m benchmarks.merge copy [--megabytes 1000] [--minutes 3] [--layers 4,8]
+    python -m benchmarks.merge shards [--count 1000]
+
+Features are synthetic: merging does not look at values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import vit1dx
+from vit1dx.extractor import Extractor
+from vit1dx.model.backend import BackendInfo
+from vit1dx.store.format import Header
+from vit1dx.store.merge import merge
+from vit1dx.store.place import CATALOGUE_NAME, shard_path
+from vit1dx.store.shards import Shard
+from vit1dx.store.verify import verify
+from vit1dx.store.writer import FeatureWriter
+from vit1dx.tokens import Tokens
+
+FRAMES, FEATURES = 125, 192
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("copy", "shards"))
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--layers", default="4,8")
+    parser.add_argument("--count", type=int, default=1000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if options.what == "copy":
+            _copy(Path(folder), options.megabytes, options.minutes, options.layers)
+        else:
+            _shards(Path(folder), options.count)
+
+
+def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
+    header = _header(layers)
+    windows = max(1, round(minutes * 15))
+    inputs = []
+    size = 0
+    while size < megabytes * 1_000_000:
+        path = folder / f"{len(inputs)}.h5"
+        with FeatureWriter(path, header) as writer:
+            for number in range(max(1, int(megabytes / 4 / (minutes * 2.9)))):
+                _put(writer, f"{len(inputs)}/{number}.mp3", windows, header)
+        inputs.append(path)
+        size += path.stat().st_size
+    print(f"{len(inputs)} files, {size / 1e6:.0f} MB, tracks of {minutes} min")
+    for path in inputs:
+        path.read_bytes()  # both find them in memory
+
+    def copy() -> None:
+        for path in inputs:
+            target = folder / f"copy-{path.name}"
+            shutil.copyfile(path, target)
+            with target.open("rb+") as file:
+                os.fsync(file.fileno())
+
+    plain = _measured("copy", size, copy)
+    merged = _measured("merge, with its check", size, lambda: merge(inputs, folder / "all.h5"))
+    check = _measured("check alone", size, lambda: verify(folder / "all.h5"))
+    for name, place in (("processor", 0), ("clock", 1)):
+        alone = merged[place] - check[place]
+        print(
+            f"{name}: a copy takes {plain[place] / alone:.2f} of a merge without its check, "
+            f"{plain[place] / merged[place]:.2f} of one with it"
+        )
+
+
+def _shards(folder: Path, count: int) -> None:
+    header = _header("8")
+    for number in range(count):
+        with Shard(shard_path(folder, number), header) as shard:
+            for track in range(4):
+                _put(shard, f"{number}/{track}.mp3", 1, header)
+    time.sleep(3)  # until the index trusts them
+    for name in ("without the index, which is made", "with it"):
+        began = time.process_time()
+        with vit1dx.open(folder) as features:
+            opened = time.process_time() - began
+            first = features[f"{count // 2}/1.mp3"].read("mean_token", layer=8)
+            assert first.shape == (FEATURES,)
+            both = time.process_time() - began
+            length = len(features)
+        print(f"{count} shards, {length} tracks, {name}: open {opened:.2f} s, a track {both:.2f} s")
+    print(f"index: {(folder / CATALOGUE_NAME).stat().st_size / 1e6:.1f} MB")
+
+
+def _header(layers: str) -> Header:
+    extractor = Extractor(layers, attention="none")
+    of = extractor.weights, extractor.config, extractor.request
+    return Header(*of, backend=BackendInfo("onnx", "synthetic", "cpu"))
+
+
+def _put(writer: FeatureWriter, track_id: str, windows: int, header: Header) -> None:
+    layers = len(header.request.layers)
+    rng = np.random.default_rng(len(track_id))
+    with writer.track(track_id) as track:
+        for first in range(0, windows, 16):
+            count = min(16, windows - first)
+            tokens = rng.standard_normal((layers, count * FRAMES, FEATURES), dtype=np.float32)
+            classes = rng.standard_normal((layers, count, FEATURES), dtype=np.float32)
+            time_ = (first * FRAMES + np.arange(count * FRAMES)) * 0.032
+            track.add(
+                Tokens(
+                    layers=header.request.layers,
+                    class_token=classes,
+                    sequence_tokens=tokens,
+                    time=time_,
+                    window_start=time_[::FRAMES],
+                )
+            )
+        track.attributes = {
+            "source": f"/music/{track_id}",
+            "size": 1,
+            "mtime_ns": 1,
+            "duration": windows * 4.0,
+            "sample_rate": 44100,
+            "channels": 2,
+        }
+
+
+def _measured(name: str, size: int, call: Callable[[], object]) -> tuple[float, float]:
+    processor, clock = time.process_time(), time.perf_counter()
+    call()
+    took = time.process_time() - processor, time.perf_counter() - clock
+    print(
+        f"{name}: {took[0]:.2f} s of processor, {took[1]:.2f} s by the clock, "
+        f"{size / took[1] / 1e6:.0f} MB/s"
+    )
+    return took
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,463 @@
+"""The commands `vit1dx probe` and `vit1dx predict`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..errors import UsageError
+from ..model.request import LAYERS
+from .options import Features
+
+if TYPE_CHECKING:
+    from ..probe.predict import Timeline
+    from ..probe.report import Report
+    from ..probe.run import Progress
+    from ..probe.saved import SavedProbe
+    from ..store.reader import Features as OpenFeatures
+
+Task = Literal["classes", "tags", "regression", "chords", "keys", "beats", "downbeats", "onsets"]
+Form = Literal["table", "markdown", "csv", "json"]
+Baselines = Literal["auto", "all", "majority"]
+_LABELS, _SPLITS, _FEATURES, _OUTPUT = "Labels", "Splits", "Features", "Output"
+#: Bytes of one unit of --memory.
+GIB = 2**30
+
+PROBE_EXAMPLES = """Examples:
+
+vit1dx probe feats.h5 genres.csv --group-by artist
+
+vit1dx probe feats.h5 chords/ --task chords --save chords.npz --plot chords.png"""
+
+PREDICT_EXAMPLES = """Examples:
+
+vit1dx predict feats.h5 genres.npz -o genres.csv
+
+vit1dx predict feats.h5 chords.npz -o chords/"""
+
+
+def probe(
+    features: Features,
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS",
+            help="A table of tracks and labels (CSV, TSV, JSON lines), or a folder of .lab, "
+            ".beats, .onsets, .csv or .jams files, named like the tracks.",
+        ),
+    ],
+    task: Annotated[
+        Task | None,
+        typer.Option(
+            help="What the labels are; by default classes for a table, and what a folder's "
+            "endings say.",
+            show_default=False,
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    track_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of tracks: their ids, or paths that end like them.",
+            show_default="track, id, file, path, ...",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of labels.",
+            show_default="label, class, tags, genre, ...",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Between tags in one cell.",
+            show_default="| or ; or ,",
+            rich_help_panel=_LABELS,
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="parent|COLUMN",
+            help="Tracks that stay on one side of a split: of a folder, or with one value in a "
+            "column (artist, album, song).",
+            show_default=False,
+            rich_help_panel=_SPLITS,
+        ),
+    ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of train, valid and test, instead of folds.",
+            show_default=False,
+            rich_help_panel=_SPLITS,
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Table of tracks with these columns, where the labels have none.",
+            show_default=False,
+            rich_help_panel=_SPLITS,
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Folds of the cross-validation.", rich_help_panel=_SPLITS)
+    ] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Divisions into folds.", rich_help_panel=_SPLITS)
+    ] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.", rich_help_panel=_SPLITS)] = 0,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{LAYERS}; all that were kept by default.",
+            show_default=False,
+            rich_help_panel=_FEATURES,
+        ),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Of class (mean class token), mean (mean of all tokens), class+mean (both side "
+            "by side); tasks over time go by sequence tokens.",
+            show_default="all",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = None,
+    frames: Annotated[
+        int,
+        typer.Option(
+            min=100,
+            help="Frames that tasks over time are fitted on, at about the most.",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = 30_000,
+    baselines: Annotated[
+        Baselines,
+        typer.Option(
+            help="log-mel and MFCC of the music: where it is at hand and not over 10 hours, in "
+            "any case, or not.",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = "auto",
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the music, if it was moved.",
+            show_default=False,
+            rich_help_panel=_FEATURES,
+        ),
+    ] = None,
+    memory: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="GIB",
+            help="Frames kept between two passes; others are read twice.",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = 2.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Features probed side by side.",
+            show_default="one a core",
+            rich_help_panel=_FEATURES,
+        ),
+    ] = None,
+    form: Annotated[
+        Form, typer.Option("--format", help="Of the result.", rich_help_panel=_OUTPUT)
+    ] = "table",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the result there instead of standard output.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="X.png|svg|pdf|webp",
+            help="Also draw the scores by layer (extra 'plot').",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PROBE.npz",
+            help="Also fit the best layer's probe on all labels, for 'vit1dx predict'.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+) -> None:
+    """Linear probes on labels of your own: which layer knows what (extra 'probe').
+
+    Each layer and kind of tokens is scored by cross-validation, beside log-mel, MFCC and what is
+    most frequent. The layer of the first line is chosen on the training side of each fold alone.
+    """
+    _require_places(plot, save)
+    try:
+        from ..probe.options import ProbeOptions
+        from ..probe.run import probe as probe_features
+        from ..probe.saved import fitted
+        from ..probe.saved import save as save_probe
+    except ImportError as error:
+        raise _lacking(error) from None
+    options = ProbeOptions(
+        task=task,
+        layers=_layers(features, layers),
+        tokens=tuple(part.strip() for part in tokens.split(",")) if tokens else None,
+        track_column=track_column,
+        label_column=label_column,
+        separator=separator,
+        group_by=group_by,
+        split_column=split_column,
+        metadata=metadata,
+        folds=folds,
+        seeds=seeds,
+        seed=seed,
+        frames=frames,
+        memory=memory * GIB,
+        audio=audio,
+        baselines=baselines,
+        workers=workers,
+    )
+    with _progress() as progress:
+        report, best, data = probe_features(features, labels, options, progress)
+    _write(report, form, output)
+    if plot is not None:
+        _plot(report, plot)
+    if save is not None:
+        from ..store.shards import open_features
+
+        with open_features(features) as opened:
+            save_probe(fitted(opened, best, data, report, options), save)
+        print(f"{save}: {best.name}, fitted on {len(data.labels.ids)} tracks", file=sys.stderr)
+
+
+def predict(
+    features: Features,
+    probe_file: Annotated[
+        Path, typer.Argument(metavar="PROBE.npz", help="Made by 'vit1dx probe --save'.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.csv|FOLDER",
+            help="A table of all tracks; or, of labels over time, a folder for a .lab, .beats or "
+            ".onsets file a track. Standard output by default.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Labels of tracks, by a probe that 'vit1dx probe --save' fitted (extra 'probe').
+
+    The features must be of the same weights and precision as those that it was fitted on.
+    """
+    try:
+        from ..probe import predict as predictions
+        from ..probe.saved import load
+    except ImportError as error:
+        raise _lacking(error) from None
+    from ..store.shards import open_features
+
+    saved = load(probe_file)
+    with open_features(features) as opened:
+        saved.require_same(opened)
+        as_table = output is None or output.suffix.lower() == ".csv"
+        if saved.about.is_local and not as_table:
+            _write_folder(opened, saved, output or Path())
+            return
+        if not as_table:
+            raise UsageError(f"-o {output}: labels of whole tracks go to a .csv file")
+        if saved.about.is_local:
+            lines = predictions.as_csv(saved.about.task, predictions.timelines(opened, saved))
+        else:
+            lines = map(predictions.csv_line, predictions.vector_rows(opened, saved))
+        _write_lines(lines, output)
+
+
+def _lacking(error: ImportError) -> UsageError:
+    return UsageError(
+        f"this needs scikit-learn and mir_eval ({error}); pip install 'vit1dx[probe]'"
+    )
+
+
+def _layers(features: Path, layers: str | None) -> tuple[int, ...] | None:
+    """Layers asked for; `last` is the model's, and `all` what was kept."""
+    if layers in (None, "all"):
+        return None
+    from ..config import ModelConfig
+    from ..model.request import parse_layers
+    from ..store.shards import open_features
+
+    with open_features(features) as opened:
+        return parse_layers(layers or "all", ModelConfig(**opened.config["model"]))
+
+
+def _require_places(plot: Path | None, save: Path | None) -> None:
+    """Refuse what could not be written before anything is computed."""
+    if plot is not None:
+        try:
+            from ..show.plot import require_suffix
+        except ImportError as error:
+            raise UsageError(
+                f"--plot needs matplotlib ({error}); pip install 'vit1dx[plot]'"
+            ) from None
+        require_suffix(plot)
+    if save is not None and save.suffix != ".npz":
+        raise UsageError(f"--save {save}; a file ending in .npz is needed")
+    for path in (plot, save):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.parent}")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Features done, of all, on standard error: a bar on a terminal, else a line now and then."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = [time.monotonic()]
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("probes", total=None)
+
+        def show(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name)
+            if not console.is_terminal and time.monotonic() - shown[0] > QUIET_SECONDS:
+                shown[0] = time.monotonic()
+                print(f"{done} of {total} features probed", file=sys.stderr)
+
+        yield show
+
+
+#: Seconds after which a line shows where a run is, without a terminal.
+QUIET_SECONDS = 30.0
+
+
+def _write(report: Report, form: Form, output: Path | None) -> None:
+    from ..probe.report import FORMATS, caption
+
+    if form == "table" and output is None:
+        _print_table(report)
+        print(caption(report), file=sys.stderr)
+        return
+    text = FORMATS["markdown" if form == "table" else form](report)
+    _write_lines([text], output)
+    if form == "csv":
+        print(caption(report), file=sys.stderr)
+
+
+def _print_table(report: Report) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..probe.report import cells, heading
+
+    table = Table(box=SIMPLE_HEAD, title=report.task)
+    for place, name in enumerate(heading(report)):
+        table.add_column(name, justify="right" if place else "left", no_wrap=True)
+    rows = cells(report)
+    best = max(report.tokens, key=lambda line: line.scores[report.measures[0]][0])
+    for place, row in enumerate(rows):
+        is_best = place > 0 and report.lines[place - 1] is best
+        style = "bold" if place == 0 or is_best else ""
+        last = place == 0 or place == len(report.tokens)
+        table.add_row(*map(Text, row), style=style, end_section=last)
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(table)
+
+
+def _plot(report: Report, path: Path) -> None:
+    from ..show.layers import Curve, draw_layers
+    from ..show.plot import save
+
+    own = report.measures[0]
+    curves = [
+        Curve(kind, [line.layer or 0 for line in lines], [line.scores[own] for line in lines])
+        for kind in dict.fromkeys(line.tokens for line in report.tokens)
+        if (lines := [line for line in report.tokens if line.tokens == kind])
+    ]
+    levels = {line.name: line.scores[own][0] for line in report.lines if line.layer is None}
+    save(draw_layers(curves, levels, f"{report.task}: {own}"), path)
+    print(path, file=sys.stderr)
+
+
+def _write_lines(lines: Iterable[str], path: Path | None) -> None:
+    """Write text, to a file once all of it is there."""
+    if path is None:
+        sys.stdout.writelines(lines)
+        return
+    from ..store.place import beside
+
+    unfinished = beside(path, ".new")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _write_folder(features: OpenFeatures, saved: SavedProbe, folder: Path) -> None:
+    from ..probe.predict import place_of, shared_stems, timelines
+
+    several = shared_stems(features)
+    written = 0
+    for line in timelines(features, saved):
+        _write_timeline(line, place_of(line.track, folder, saved.about.task, several))
+        written += 1
+    print(f"{written} files in {folder}", file=sys.stderr)
+
+
+def _write_timeline(line: Timeline, path: Path) -> None:
+    from ..probe.predict import as_text
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path.parent} cannot be made: {error.strerror}") from None
+    _write_lines([as_text(line)], path)

@@ -1,0 +1,120 @@
+"""Tracks copied from file to file as HDF5 objects: as they are stored, and no array decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import h5py
+
+from ..errors import StoreError, reason_of
+from .format import ATTENTION_AXES, AXES, SHARED_SCALES, references
+from .index import INDEX
+from .reader import FeatureFile, plain
+from .writer import Output
+
+#: Bytes that a track takes besides its arrays, at about the most.
+GROUP_BYTES = 4096
+
+#: Where HDF5 keeps the scales of an array, and in a scale, the arrays that it is a scale of.
+_LIST, _BACK = "DIMENSION_LIST", b"REFERENCE_LIST"
+
+
+class TrackCopier:
+    """Copies tracks of a feature file into an output.
+
+    Parameters
+    ----------
+    source : FeatureFile
+    output : Output
+    """
+
+    def __init__(self, source: FeatureFile, output: Output) -> None:
+        self._source, self._output = source, output
+        #: The axes of each array that has any, by the arrays of a track: of most, the same.
+        self._axes: dict[frozenset[str], dict[str, tuple[str, ...]]] = {}
+
+    def copy(self, track_id: str) -> None:
+        """Copy a track, in the place of one of that id.
+
+        Raises
+        ------
+        AudioError
+            If there is no place for it.
+        StoreError
+            If it cannot be read (`TrackError`: it is not there), or not be written (`WriteError`).
+        """
+        self._output.require_place(track_id)
+        home = self._output.place_for(self._size(track_id))
+
+        def copied(group: h5py.Group) -> h5py.Group:
+            holder = home.new_group()
+            try:
+                h5py.h5o.copy(group.id, b".", holder.id, b"track")
+                track = holder["track"]
+                self._name_axes(group, track)
+            except (RuntimeError, OSError, KeyError, ValueError) as error:
+                home.require_written()
+                raise StoreError(
+                    f"track {track_id} of {self._source.path} cannot be copied: {reason_of(error)}"
+                ) from None
+            return track
+
+        track = self._source.visit(track_id, copied)
+        known = [key for key in INDEX if key in track.attrs]
+        with home.writing():
+            home.link(track_id, track, plain({key: track.attrs[key] for key in known}))
+        self._output.commit_if_due()
+
+    def _size(self, track_id: str) -> int:
+        """Bytes that a track takes; where the output has no limit, it does not matter."""
+        if self._output.limit == float("inf"):
+            return 0
+        return GROUP_BYTES + self._source.visit(track_id, _stored_bytes)
+
+    def _name_axes(self, source: h5py.Group, track: h5py.Group) -> None:
+        """Name the axes of a copy as those of its source are: H5Ocopy leaves that empty.
+
+        By HDF5's own calls, which take a fraction of what h5py's comforts do.
+        """
+        arrays = frozenset(source)
+        if arrays not in self._axes:
+            self._axes[arrays] = {
+                name: _axes(data, source) for name, data in source.items() if _LIST in data.attrs
+            }
+        for name, axes in self._axes[arrays].items():
+            scales = [_reference(track, axis) for axis in axes]
+            attribute = h5py.h5a.open(h5py.h5d.open(track.id, name.encode()), _LIST.encode())
+            attribute.write(references(scales))
+        for name in ("layer", "window", "time", "query", "key"):
+            if name in arrays:
+                scale = h5py.h5d.open(track.id, name.encode())
+                if h5py.h5a.exists(scale, _BACK):
+                    h5py.h5a.delete(scale, _BACK)
+
+
+def _stored_bytes(group: h5py.Group) -> int:
+    return sum(data.id.get_storage_size() for data in group.values())
+
+
+def _axes(data: h5py.Dataset, group: h5py.Group) -> tuple[str, ...]:
+    """What the axes of an array are called."""
+    names = _addresses(group) | _addresses({name: group.file[name] for name in SHARED_SCALES})
+    try:
+        return tuple(names[_address(data.file[refs[0]])] for refs in data.attrs[_LIST])
+    except (ValueError, KeyError, IndexError):  # another program copied it, and left that empty
+        usual = {**AXES, "attention": ATTENTION_AXES["class" if data.ndim == 4 else "full"]}
+        return usual[data.name.rpartition("/")[2]]
+
+
+def _addresses(scales: Mapping[str, h5py.Dataset]) -> dict[int, str]:
+    return {_address(scale): name for name, scale in scales.items()}
+
+
+def _address(data: h5py.Dataset) -> int:
+    """What tells an object of a file from others."""
+    return int(h5py.h5o.get_info(data.id).addr)
+
+
+def _reference(track: h5py.Group, axis: str) -> h5py.Reference:
+    home = track.file if axis in SHARED_SCALES else track
+    return h5py.h5r.create(home.id, axis.encode(), h5py.h5r.OBJECT)
