@@ -146,6 +146,8 @@ def test_the_slider_moves_through_layers(browser: Browser, music_page: Path) -> 
     slider.send_keys("\ue012\ue012")  # left, to the embedding, which has no attention
     assert browser.one("#similarity-caption").text == "Self-similarity, layer 0"
     assert not browser.one("#attention").is_displayed()
+    slider.send_keys("\ue014")
+    assert browser.pixels("attention") == before[1]
     browser.require_quiet()
 
 

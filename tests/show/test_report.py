@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_one_track_and_two_alike_have_a_page(tmp_path: Path) -> None:
 def test_neighbours_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = np.random.default_rng(1).standard_normal((70, 8)).astype(np.float32)
     whole = nearest(vectors, 5)
-    monkeypatch.setattr("vit1dx.show.report.collection.AT_ONCE", 16)
+    monkeypatch.setattr("vit1dx.show.report.collection.AT_ONCE", 16 * 70)
     for one, other in zip(whole, nearest(vectors, 5), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
@@ -177,6 +178,30 @@ def test_what_a_file_lacks_is_left_out(tmp_path: Path) -> None:
     found = details(beside, (0, 1), 64)
     assert (found["layers"], found["attention"]["layers"]) == ([0, 1], [1])
     assert found["onsets"]["curve"] == "layer 1, head 2, class"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "f.h5 --layers 0",
+        "f.h5 --layers 0,4 --attention none",
+        "f.h5 --layers 0,1 --attention full --dtype float16 --overlap 1",
+        "f/ --layers last",
+    ],
+)
+def test_each_kind_of_features_has_a_page(
+    songs: Path, tmp_path: Path, options: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["extract", str(songs), "-q", "-o", *options.split()])
+    assert result.exit_code == 0, result.output
+    found = blocks(report(tmp_path / options.split()[0], tmp_path / "r.html"))
+    assert found["collection"]["ids"] == ["a/x.wav", "b/x.flac"]
+    track = found["track-1"]
+    assert Path(unquote(track["audio"])).resolve() == songs / "b" / "x.flac"
+    has_maps = options.split()[2] != "0" and "none" not in options
+    assert (track["attention"] is not None) == has_maps
+    assert len(track["similarity"]["boundaries"]) == len(track["layers"])
 
 
 def test_labels(tmp_path: Path) -> None:

@@ -330,15 +330,10 @@ def _curve_if_any(track: StoredTrack) -> OnsetCurve | None:
 
 
 def _music(track: StoredTrack, audio: Path | None) -> Path | None:
-    """The file that a track was made of, if it is there and has not changed."""
-    if audio is not None:
-        return audio
-    source = Path(str(track.attributes["source"]))
-    try:
-        same = source.stat().st_size == track.attributes["size"]
-    except OSError:
-        return None
-    return source if same else None
+    """The file given, or the one that a track was made of, if it is there and has not changed."""
+    from ..show.sound import music_of
+
+    return audio or music_of(track.attributes)
 
 
 def _require_music(track: StoredTrack, audio: Path | None) -> Path:

@@ -87,7 +87,8 @@ def extract(
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         What the model computes in; by default what the weights are in.
     files_from : path, optional
-        A list of more files, one a line or separated by NUL bytes; ``"-"`` is standard input.
+        A list of more files (see `vit1dx.run.lists.FileList`): text, one a line or separated by
+        NUL bytes, or CSV, JSON lines or Parquet; ``"-"`` is standard input.
     exclude, include : iterable of str
         Globs of files and folders to leave out, and of others to take too, though hidden or of
         another ending.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,6 +24,15 @@ CLICK_SECONDS, CLICK_HZ = 0.015, 2000.0
 MUSIC_SHARE = 0.6
 #: Formats that clicks are written in.
 CLICK_SUFFIXES = (".wav", ".flac")
+
+
+def music_of(attributes: Mapping[str, Any]) -> Path | None:
+    """The file that a track was made of, by its attributes, if it is there and has not changed."""
+    source = Path(str(attributes["source"]))
+    try:
+        return source if source.stat().st_size == attributes["size"] else None
+    except (OSError, ValueError):
+        return None
 
 
 def mel_picture(

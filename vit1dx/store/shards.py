@@ -284,6 +284,15 @@ class FeatureFolder(Features):
         with self._looking() as catalogue:
             return catalogue.row(track_id)
 
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """See `Features`."""
+        seen: set[str] = set()
+        for path in reversed(self._shards):
+            for track_id, row in self._shard(path).rows():
+                if track_id not in seen:
+                    seen.add(track_id)
+                    yield track_id, row
+
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
         with self._looking() as catalogue:
@@ -354,8 +363,11 @@ class FeatureFolder(Features):
             yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
-        with self._looking() as catalogue:
-            return catalogue.ids()
+        last: list[str] = [""]
+        while last:
+            with self._looking() as catalogue:
+                last = catalogue.ids_after(last[-1])
+            yield from last
 
     def __len__(self) -> int:
         with self._looking() as catalogue:

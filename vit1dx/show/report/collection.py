@@ -17,8 +17,8 @@ from ...store.index import Row
 MapKind = Literal["pca", "umap"]
 #: Neighbours listed of each track.
 NEIGHBOURS = 10
-#: Similarities computed at once: of so many tracks with all others.
-AT_ONCE = 256
+#: Similarities computed at once.
+AT_ONCE = 1 << 22
 #: Fewest tracks that UMAP can lay out.
 LEAST_UMAP = 5
 
@@ -45,17 +45,19 @@ def nearest(vectors: Array, k: int = NEIGHBOURS) -> tuple[Array, Array]:
         Cosines.
     """
     n, k = len(vectors), min(k, len(vectors) - 1)
+    if not k:
+        return np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     found, cosines = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
-    for first in range(0, n, AT_ONCE):
-        block = unit[first : first + AT_ONCE] @ unit.T
+    step = max(1, AT_ONCE // n)
+    for first in range(0, n, step):
+        block = unit[first : first + step] @ unit.T
         here = np.arange(len(block))
         block[here, first + here] = -np.inf
-        few = np.argpartition(-block, k - 1, axis=1)[:, :k] if k else found[:0]
-        if k:
-            order = np.argsort(-np.take_along_axis(block, few, 1), axis=1, kind="stable")
-            found[first + here] = np.take_along_axis(few, order, 1)
-            cosines[first + here] = np.take_along_axis(block, found[first + here], 1)
+        few = np.argpartition(-block, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(block, few, 1), axis=1, kind="stable")
+        found[first + here] = np.take_along_axis(few, order, 1)
+        cosines[first + here] = np.take_along_axis(block, found[first + here], 1)
     return found, np.clip(cosines, -1, 1)
 
 

@@ -62,8 +62,15 @@ def details(track: Track, layers: Sequence[int], side: int) -> dict[str, Any]:
     }
 
 
-def _similarity(track: Track, layers: Sequence[int], side: int) -> dict[str, Any]:
-    """Each layer's matrix (its upper triangle, row by row), novelty and boundaries."""
+def _similarity(track: Track, layers: Sequence[int], side: int) -> dict[str, Any] | None:
+    """Each layer's matrix (its upper triangle, row by row), novelty and boundaries.
+
+    None where sequence tokens were not kept.
+    """
+    try:
+        track.read("sequence_tokens", layer=layers[0], stop=0.0)
+    except UsageError:
+        return None
     matrices, curves, bounds = [], [], []
     for layer in layers:
         matrix, time = similarity.layer_similarity(track, layer, most=side)

@@ -23,9 +23,10 @@ from urllib.parse import quote
 import numpy as np
 
 from ..._version import __version__
-from ...errors import CODES, UsageError
+from ...errors import CODES, StoreError, UsageError, reason_of
 from ...model.guide import SIMILARITY, guide_of
 from ...store.reader import Features, StoredTrack
+from ..sound import music_of
 from .collection import (
     Labels,
     MapKind,
@@ -147,7 +148,9 @@ def _whole_file(output: Path) -> Iterator[IO[str]]:
             yield file
         os.replace(new, output)
     except OSError as error:
-        raise UsageError(f"{output} cannot be written: {error.strerror or error}") from None
+        if error.errno is None:  # HDF5's, of features that are damaged
+            raise StoreError(f"the features cannot be read: {reason_of(error)}") from None
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from None
     finally:
         new.unlink(missing_ok=True)
 
@@ -228,7 +231,7 @@ def _write_details(
     page: IO[str], track: StoredTrack, at: int, options: Options, side: int, output: Path
 ) -> None:
     found = details(track, options.layers, side)
-    music = _music(track)
+    music = music_of(track.attributes)
     if music is None or not options.embed_audio:
         found["audio"] = music and _link(music, output)
         page.write(_block(f"track-{at}", found))
@@ -240,15 +243,6 @@ def _write_details(
         while block := file.read(EMBEDDED_AT_ONCE):
             page.write(base64.b64encode(block).decode("ascii"))
     page.write("</script>\n")
-
-
-def _music(track: StoredTrack) -> Path | None:
-    """The file that a track was made of, if it is there and has not changed."""
-    source = Path(str(track.attributes["source"]))
-    try:
-        return source if source.stat().st_size == track.attributes["size"] else None
-    except (OSError, ValueError):
-        return None
 
 
 def _link(music: Path, output: Path) -> str:

@@ -71,8 +71,8 @@ const style = (name) => getComputedStyle(document.documentElement).getPropertyVa
 
 // Safe for colour-blind eyes (Okabe and Ito; Paul Tol), lighter where the ground is dark.
 const PALETTE = {
-  light: ["#0072b2", "#d55e00", "#008566", "#b3508a", "#8a6d00", "#3f8fc4", "#882255", "#5b5bd6", "#5a7d1d", "#7a5c48"],
-  dark: ["#56b4e9", "#ff8a3d", "#2cc79a", "#e58fbe", "#e6c229", "#9ad0f5", "#e0668f", "#a5a5ff", "#a4cf55", "#cfae96"],
+  light: ["#0072b2", "#d55e00", "#008566", "#b3508a", "#8a6d00", "#3f8fc4", "#882255", "#5b5bd6", "#5a7d1d", "#7a5c48", "#00757d", "#a33b1f", "#4f6d9a", "#9a6fc0"],
+  dark: ["#56b4e9", "#ff8a3d", "#2cc79a", "#e58fbe", "#e6c229", "#9ad0f5", "#e0668f", "#a5a5ff", "#a4cf55", "#cfae96", "#5fd3d9", "#ff6f59", "#8fa8d0", "#c79af0"],
 };
 const OTHERS = { light: "#8b95a1", dark: "#6b7683" };
 

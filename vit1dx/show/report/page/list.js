@@ -45,7 +45,7 @@ function row(i) {
     { "data-track": i, "aria-current": chosen && "true" },
     element("td", {}, element("button", { type: "button", tabindex: -1, onclick: () => choose(i) }, named(data.ids[i]))),
     element("td", { class: "number" }, clock(data.duration[i])),
-    element("td", {}, dot(i), named(labelOf(i))),
+    element("td", { title: labelOf(i) }, dot(i), named(labelOf(i))),
     element("td", { class: codes && "warn", title: codes && told }, codes.replaceAll(",", ", ")),
     ...(data.details.length < count ? [element("td", {}, detailed.has(i) ? "yes" : "")] : []),
   );

@@ -46,7 +46,6 @@ function drawKey() {
 
 function drawAttention(found, layer, duration) {
   const row = found.layers.indexOf(layer);
-  if (row < 0) return false;
   const size = found.heads * found.bins;
   const values = found.bytes.subarray(row * size, (row + 1) * size);
   const at = (x, y) => values[y * found.bins + x];
@@ -65,7 +64,6 @@ function drawAttention(found, layer, duration) {
     pen.fillStyle = style("--ink");
     pen.fillText(`head ${head}`, 8, head * each + 15);
   }
-  return true;
 }
 
 // A filled curve of bytes, with marks (s) where it says something happens.

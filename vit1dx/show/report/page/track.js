@@ -20,8 +20,10 @@ function choose(i) {
 }
 
 function unpacked(found) {
-  found.similarity.bytes = bytes(found.similarity.matrices);
-  found.similarity.curves = bytes(found.similarity.novelty);
+  if (found.similarity) {
+    found.similarity.bytes = bytes(found.similarity.matrices);
+    found.similarity.curves = bytes(found.similarity.novelty);
+  }
   if (found.attention) found.attention.bytes = bytes(found.attention.rows);
   if (found.onsets.heights) {
     found.onsets.bytes = bytes(found.onsets.heights);
@@ -53,22 +55,31 @@ function drawLayer() {
   const row = Number($("layer").value);
   const layer = found.layers[row];
   const duration = data.duration[state.chosen];
-  const { bins, step, curves, boundaries } = found.similarity;
   $("layer-out").textContent = layer;
   $("layer").setAttribute("aria-valuetext", `layer ${layer}`);
-  $("similarity-caption").textContent = `Self-similarity, layer ${layer}`;
-  drawSimilarity(found.similarity, row, duration);
-  drawKey();
-  const sections = boundaries[row];
-  $("novelty-caption").textContent = `Novelty, layer ${layer}: ${sections.length === 1 ? "1 boundary" : `${sections.length} boundaries`}${sections.length && sections.length < 13 ? ` (${sections.map(clock).join(", ")})` : ""}`;
-  drawCurve("novelty", curves.subarray(row * bins, (row + 1) * bins), step, 0, duration, sections);
+  $("similarity").closest("figure").hidden = $("novelty").closest("figure").hidden = !found.similarity;
+  if (found.similarity) drawTokens(found.similarity, row, layer, duration);
   drawOnsets(found.onsets, duration);
-  const shown = found.attention && drawAttention(found.attention, layer, duration);
-  $("attention").closest("figure").hidden = !shown;
+  const shown = found.attention && found.attention.layers.includes(layer);
+  $("attention").closest("figure").hidden = !shown; // before it is drawn: what is hidden has no size
+  if (shown) drawAttention(found.attention, layer, duration);
   $("attention-caption").textContent = `Attention of the class token to each frame, layer ${layer}, by head`;
   drawAxis(duration);
   placeCursors();
   markInGuide(layer);
+}
+
+// What sequence tokens give: self-similarity, and novelty along its diagonal.
+function drawTokens(found, row, layer, duration) {
+  const { bins, step, curves } = found;
+  $("similarity-caption").textContent = `Self-similarity, layer ${layer}`;
+  drawSimilarity(found, row, duration);
+  drawKey();
+  const sections = found.boundaries[row];
+  const places = sections.length && sections.length < 13 ? ` (${sections.map(clock).join(", ")})` : "";
+  const counted = sections.length === 1 ? "1 boundary" : `${sections.length} boundaries`;
+  $("novelty-caption").textContent = `Novelty, layer ${layer}: ${counted}${places}`;
+  drawCurve("novelty", curves.subarray(row * bins, (row + 1) * bins), step, 0, duration, sections);
 }
 
 function drawOnsets(found, duration) {
