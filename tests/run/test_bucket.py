@@ -115,27 +115,27 @@ def test_shards_go_into_a_bucket_and_are_known_there(
     bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     music = _music(tmp_path, ("a.wav", "b.wav", "c.wav"))
-    first = vit1dx.extract(music, "s3://archive/feats/", layers=4, shard_size="450kB")
+    first = vit1dx.extract(music, "s3://archive/feats/", layers="all", shard_size="1MB")
     assert (first.done, str(first.output), first.not_uploaded) == (3, "s3://archive/feats/", 0)
     names = {key.rpartition("/")[2] for key in bucket.find("archive/feats")}
-    assert names == {"00000.h5", "00001.h5"}, "no lock, nothing half"
+    assert names == {"00000.h5", "00001.h5", "00002.h5"}, "no lock, nothing half"
     assert first.output_bytes == sum(bucket.du("archive/feats", total=False).values())
 
     # On another machine, so to speak.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     soundfile.write(music / "d.wav", song(3.0, seed=9), 44100)
-    second = vit1dx.extract(music, "s3://archive/feats/", layers=4)
+    second = vit1dx.extract(music, "s3://archive/feats/", layers="all")
     assert (second.already, second.done) == (3, 1)
-    third = vit1dx.extract(music, "s3://archive/feats/", layers=4)
+    third = vit1dx.extract(music, "s3://archive/feats/", layers="all")
     assert (third.already, third.done) == (4, 0)
 
     bucket.pipe_file("archive/feats/lock", b'{"pid": 7, "host": "elsewhere"}')
     with pytest.raises(LockedError, match="process 7 on elsewhere"):
-        vit1dx.extract(music, "s3://archive/feats/", layers=4)
+        vit1dx.extract(music, "s3://archive/feats/", layers="all")
     bucket.rm_file("archive/feats/lock")
     bucket.get("archive/feats/", str(tmp_path / "feats"), recursive=True)
-    vit1dx.extract(music, tmp_path / "local.h5", layers=4)
+    vit1dx.extract(music, tmp_path / "local.h5", layers="all")
     require_same(tmp_path / "feats", tmp_path / "local.h5")
 
 
@@ -158,13 +158,13 @@ def test_an_upload_that_breaks_is_done_by_the_next_run(
         with pytest.raises(
             WriteError, match=r"s3://archive/feats/ cannot be written: .*reset by peer"
         ):
-            vit1dx.extract(music, "s3://archive/feats/", layers=4, shard_size="300kB")
+            vit1dx.extract(music, "s3://archive/feats/", layers="all", shard_size="1MB")
     assert len(calls) == 1 + upload_module.ATTEMPTS
     assert len(bucket.find("archive/feats")) == 1
-    again = vit1dx.extract(music, "s3://archive/feats/", layers=4, shard_size="300kB")
+    again = vit1dx.extract(music, "s3://archive/feats/", layers="all", shard_size="1MB")
     assert again.already >= 2, "what waited for its upload is not done again"
     bucket.get("archive/feats/", str(tmp_path / "feats"), recursive=True)
-    vit1dx.extract(music, tmp_path / "local.h5", layers=4)
+    vit1dx.extract(music, tmp_path / "local.h5", layers="all")
     require_same(tmp_path / "feats", tmp_path / "local.h5")
 
 
