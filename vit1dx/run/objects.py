@@ -62,6 +62,7 @@ def named(given: RemotePath, track_id: str) -> Object:
 
 def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
     fs, path = given.system
+    fs.invalidate_cache()  # of what an earlier run of this process listed
     kind = _kind(given)
     if kind is None and glob.has_magic(path) and not given.url.startswith("http"):
         yield from _matches(given, root)
