@@ -73,11 +73,11 @@ def plainly(url: str) -> Iterator[None]:
     except ImportError as error:
         raise UsageError(f"{shown(url)}: {reason_of(error)}; {_CLOUD}") from None
     except Exception as error:
-        # A cause says more than what fsspec makes of it.
         said = _without_secrets(getattr(error, "strerror", None) or reason_of(error), url)
-        kind = PermissionError if isinstance(error, PermissionError) else OSError
-        number = errno.EACCES if kind is PermissionError else errno.EIO
-        raise kind(number, said) from None
+        if isinstance(error, PermissionError):
+            said = f"no permission with the credentials in use ({said})"
+            raise PermissionError(errno.EACCES, said) from None
+        raise OSError(errno.EIO, said) from None
 
 
 @dataclass(frozen=True)
