@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks.tables import table
 from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS, FILE_SECONDS
-from vit1dx.run.cluster import BATCHES_A_THREAD, LEAST_BATCHES
+from vit1dx.run.flight import BATCHES_A_THREAD, LEAST_BATCHES
 
 #: Measured, s of a core: of client and scheduler for a batch, there and back, and for a file in it;
 #: of a worker for a file, and for a second of its audio.
