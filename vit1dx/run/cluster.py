@@ -247,8 +247,7 @@ def _spec(extractor: Extractor, options: Options) -> dict[str, Any]:
     """What each worker loads: bundled weights from where they lie there, others by their path."""
     spec, path = worker_spec(extractor, options, threads=1), extractor.weights.path
     if path == bundled(path.suffix):
-        backend = "onnx" if path.suffix == ".onnx" else "torch"
-        spec["arguments"] |= {"weights": None, "backend": backend}
+        spec["arguments"] |= {"weights": None}
     return spec
 
 
