@@ -14,9 +14,10 @@ from typing import Any
 from ..audio.files import mtime_ns, printable
 from ..audio.formats import AUDIO_EXTENSIONS
 from ..errors import UsageError
-from ..remote import AnyPath, RemotePath, is_url, path_of, place_of
+from ..remote import AnyPath, RemotePath, path_of, place_of
+from .ids import id_below, placed
 from .lists import Entry
-from .objects import Object, find, named, object_id
+from .objects import Object, find, named
 from .patterns import EVERYTHING, Pattern, Rest, advance, is_hidden, split_glob
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
@@ -134,16 +135,6 @@ def collect(
     return list(found.values())
 
 
-def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> PurePosixPath:
-    """A path as an id has it: below the root, if there is one."""
-    if root is None:
-        return PurePosixPath(otherwise)
-    top, full = os.path.abspath(root), Path(os.path.abspath(path))
-    if not full.is_relative_to(top):
-        raise UsageError(f"{printable(path)} is not below --root {printable(root)}")
-    return PurePosixPath(printable(full.relative_to(top).as_posix()))
-
-
 def _sources(
     paths: Sequence[str],
     listed: Iterable[Entry | str],
@@ -158,9 +149,9 @@ def _sources(
             yield from search.objects(find(path, root))
             continue
         if path.is_dir():
-            yield from search.folder(path, _below(root, path, "."))
+            yield from search.folder(path, id_below(root, path, "."))
         elif os.path.lexists(path):
-            yield from search.file(str(_below(root, path, printable(path.name))), path)
+            yield from search.file(str(id_below(root, path, printable(path.name))), path)
         elif glob.has_magic(str(path)):
             yield from search.matches(str(path), root)
         else:
@@ -175,24 +166,6 @@ def _listed(
 ) -> Iterator[Source]:
     track_id, place = placed(entry, here, root)
     yield from search.listed(track_id, place)
-
-
-def placed(entry: Entry | str, here: str, root: str | os.PathLike[str] | None) -> tuple[str, str]:
-    """The id of a file of a list, and its absolute path or its URL."""
-    text, given = entry if isinstance(entry, Entry) else (entry, None)
-    if is_url(text) and isinstance(remote := path_of(text), RemotePath):
-        return given or object_id(remote, str(remote.key), root), text
-    path = os.path.normpath(os.path.join(here, path_of(text)))
-    return given or listed_id(path, here, root), path
-
-
-def listed_id(path: str, here: str, root: str | os.PathLike[str] | None) -> str:
-    """The id of a file of a list, by its absolute path."""
-    inside = here.rstrip("/") + "/"
-    usual = path[len(inside) :] if path.startswith(inside) else path.lstrip("/")
-    if root is not None:
-        return str(_below(root, Path(path), usual))
-    return usual if usual.isascii() else printable(usual)
 
 
 class Search:
@@ -239,7 +212,7 @@ class Search:
             raise UsageError(f"{printable(pattern)}: '..' after a wildcard; leave it out")
         self._matched = False
         if base.is_dir():
-            yield from self._walk(base, _below(root, base, "."), rest, base.resolve(), ())
+            yield from self._walk(base, id_below(root, base, "."), rest, base.resolve(), ())
         if not self._matched:
             raise UsageError(
                 f"{printable(pattern)}: no such file, and no match for it as a pattern"

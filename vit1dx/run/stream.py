@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ..remote import path_of
+from .ids import placed
 from .lists import FileList
-from .sources import PassedOver, Search, Source, ids_above, placed, require_together
+from .sources import PassedOver, Search, Source, ids_above, require_together
 
 #: Files that are looked at before work begins, and at most at a time.
 FIRST_BATCH, LARGEST_BATCH = 500, 32_000

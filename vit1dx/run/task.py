@@ -150,7 +150,7 @@ class _Slot:
         self._note: Path | None = None
         self._writer: SharedFolderWriter | None = None
         _require_same_version(work)
-        self._pool = Pool()
+        self._pool = Pool(str(work.spec["arguments"]["backend"]))
         try:
             self.backend = self._pool.load(work.spec, self.check)
         except BaseException:
