@@ -25,9 +25,12 @@ def id_below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) ->
 def placed(entry: Entry | str, here: str, root: str | os.PathLike[str] | None) -> tuple[str, str]:
     """The id of a file of a list, and its absolute path or its URL."""
     text, given = entry if isinstance(entry, Entry) else (entry, None)
-    if is_url(text) and isinstance(remote := path_of(text), RemotePath):
-        return given or object_id(remote, str(remote.key), root), text
-    path = os.path.normpath(os.path.join(here, path_of(text)))
+    if is_url(text):
+        remote = path_of(text)
+        if isinstance(remote, RemotePath):
+            return given or object_id(remote, str(remote.key), root), text
+        text = str(remote)
+    path = os.path.normpath(os.path.join(here, text))
     return given or listed_id(path, here, root), path
 
 
