@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property, partial
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -40,7 +39,11 @@ from .model.request import (
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
 from .pooling import Bins
+from .remote import AnyPath, path_of
 from .tokens import MemoryTrack, Tokens, Track, in_range, join
+
+#: Gives memory for an array of a shape and a dtype.
+Empty: TypeAlias = Callable[..., Array]
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
@@ -202,7 +205,7 @@ class Extractor:
             If what the model gives of it is not finite.
         """
         if isinstance(audio, (str, os.PathLike)):
-            return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
+            return _warned(*self._of_file(path_of(audio)), f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
         checks = SignalChecks(rate)
         track = self._joined(self.stream(checks.watch([samples]), rate), len(samples) / rate)
@@ -212,7 +215,7 @@ class Extractor:
         track = join(batches, duration, "mean" in self.request.tokens)
         return dataclasses.replace(track, pool=self.request.pool)
 
-    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
+    def _of_file(self, path: AnyPath) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
@@ -222,8 +225,12 @@ class Extractor:
             raise type(error)(f"{printable(path)}: {error}") from error
 
     def stream(
-        self, blocks: Iterable[Array], sample_rate: int, dtype: DType = "float32"
-    ) -> Iterator[Tokens]:
+        self,
+        blocks: Iterable[Array],
+        sample_rate: int,
+        dtype: DType = "float32",
+        empty: Empty = np.empty,
+    ) -> Generator[Tokens, None, None]:
         """Extract a track that comes in blocks, with bounded memory.
 
         Parameters
@@ -233,6 +240,8 @@ class Extractor:
             Hz.
         dtype : {"float32", "float16"}
             Of tokens and attention.
+        empty : callable
+            Gives memory for arrays, of a shape and a dtype, to threads side by side.
 
         Yields
         ------
@@ -247,7 +256,7 @@ class Extractor:
         TokensError
             If they are beyond the range of `dtype`.
         """
-        yield from self.of_frames(self.frames(blocks, sample_rate), dtype)
+        yield from self.of_frames(self.frames(blocks, sample_rate), dtype, empty)
 
     def frames(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
         """Log-mel frames of a track that comes in blocks: (n, n_mels) float32 arrays.
@@ -264,16 +273,18 @@ class Extractor:
         self,
         frames: Iterable[Array],
         dtype: DType = "float32",
+        empty: Empty = np.empty,
         first: int = 0,
         start: Fraction = Fraction(0),
-    ) -> Iterator[Tokens]:
+    ) -> Generator[Tokens, None, None]:
         """Extract frames that come in blocks; see `stream`.
 
         Parameters
         ----------
         frames : iterable of (n, n_mels) float32 arrays
             None gives no tokens.
-        dtype : {"float32", "float16"}
+        dtype, empty
+            See `stream`.
         first : int
             The number of the first one, by which the times are.
         start : Fraction
@@ -285,9 +296,8 @@ class Extractor:
             return
         frames = chain([head], frames)
         batches = cut(frames, self.config.window, BATCH_WINDOWS[device_kind(self.backend.device)])
-        found = side_by_side(
-            partial(self._tokens, dtype=dtype, offset=first), batches, self._side_by_side
-        )
+        tokens = partial(self._tokens, dtype=dtype, empty=empty, offset=first)
+        found = side_by_side(tokens, batches, self._side_by_side)
         bins = self._bins(start)
         yield from found if bins is None else _pooled(found, bins, first, dtype)
 
@@ -298,14 +308,15 @@ class Extractor:
             return 1
         return self._threads or usable_cores()
 
-    def _tokens(self, windows: Windows, dtype: DType, offset: int) -> Tokens:
+    def _tokens(self, windows: Windows, dtype: DType, empty: Empty, offset: int) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
         layers, frame_rate = self.request.layers, self.config.mel.frame_rate
         first, end = windows.keep[0, 0], windows.keep[-1, 1]
         shape = (len(layers), end - first, self.config.model.dim)
         is_kept, is_pooled = "sequence" in self.request.tokens, self.request.pool is not None
-        # What is pooled is converted afterwards.
-        laid = np.empty(shape if is_kept else 0, np.float32 if is_pooled else dtype)
+        # What is pooled is converted, and finds its place, afterwards.
+        room = np.empty if is_pooled or not is_kept else empty
+        laid = room(shape if is_kept else (0,), np.dtype("float32" if is_pooled else dtype))
         total = np.empty((len(layers), self.config.model.dim))
         with in_range(dtype, [*tokens.values(), *attention.values()]):
             # Each number is summed, converted and laid in its place while it is in the cache.
@@ -320,10 +331,12 @@ class Extractor:
                 "time": (offset + np.arange(first, end)) / frame_rate,
                 "window_start": (offset + windows.start) / frame_rate,
                 "sequence_tokens": laid,
-                "class_token": _stacked([tokens[layer][:, 0] for layer in layers], dtype),
             }
+            room_for = partial(empty, dtype=np.dtype(dtype))
+            if "class" in self.request.tokens:
+                arrays["class_token"] = _stacked([tokens[k][:, 0] for k in layers], room_for)
             if attention:
-                arrays["attention"] = _stacked([*attention.values()], dtype)
+                arrays["attention"] = _stacked([*attention.values()], room_for)
         return Tokens(
             layers=layers,
             arrays={name: arrays[name] for name in self.request.arrays},
@@ -346,8 +359,9 @@ def _lay(parts: Iterable[Array], out: Array) -> None:
         at += len(part)
 
 
-def _stacked(arrays: Sequence[Array], dtype: DType) -> Array:
-    out = np.empty((len(arrays), *arrays[0].shape), dtype)
+def _stacked(arrays: Sequence[Array], empty: Empty) -> Array:
+    """Arrays of one shape as one array, in memory that `empty` gives."""
+    out = empty((len(arrays), *arrays[0].shape))
     for place, array in zip(out, arrays, strict=True):
         place[...] = array
     return out

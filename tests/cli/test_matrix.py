@@ -115,7 +115,8 @@ def _id(row: Row) -> str:
 def kept(row: Row) -> Attention:
     """The attention that a row's file holds."""
     has_maps = row["layers"] != "0" and " none " not in row["weights"]
-    return row["attention"] or ("class" if has_maps else "none")
+    has_sequence = "sequence" in parse_tokens(row["tokens"])
+    return row["attention"] or ("class" if has_maps and has_sequence else "none")
 
 
 class Small:

@@ -297,7 +297,7 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert list(features) == ["a/x.wav", "b.wav"]
         assert features.failures == {"b.wav": "it broke", "c.wav": "it never was"}
-        index = {"size": 20, "mtime_ns": 1, "duration": 2.0}
+        index: dict[str, Any] = {"size": 20, "mtime_ns": 1, "duration": 2.0}
         index |= {"sha256": "", "segment": "", "warnings": ""}
         assert features.index() == {"a/x.wav": index, "b.wav": index}
         assert [read.read("class_token", layer=2).shape for read in features.values()] == [

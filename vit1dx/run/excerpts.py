@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from .._types import Array
 from ..errors import AudioError, AudioWarning
 from ..pooling import exact
+from ..remote import AnyPath, place_of
 from ..store.format import warning_texts
 from ..store.track import TokenBuffer
 from .sources import Segment
@@ -32,7 +32,7 @@ class Excerpts:
     Parameters
     ----------
     extractor : Extractor
-    path : Path
+    path : path
     spans : sequence of (start, end)
         Seconds, in the order of their starts; an end of None is the file's.
     dtype : {"float32", "float16"}
@@ -46,7 +46,7 @@ class Excerpts:
     def __init__(
         self,
         extractor: Extractor,
-        path: Path,
+        path: AnyPath,
         spans: Sequence[tuple[float, float | None]],
         dtype: DType,
     ) -> None:
@@ -109,11 +109,14 @@ class Excerpts:
                 f"no frame from {segment.start:g} to {segment.end:g} s; make it longer"
             )
         origin, done, count = exact(segment.start), segment.start, 0
-        parts = self._extractor.of_frames(self._tape.part(number), self._dtype, first, origin)
-        for tokens in parts:
-            track.add(tokens)
-            progress(tokens.end - done)
-            done, count = tokens.end, count + tokens.count
+        frames = self._tape.part(number)
+        parts = self._extractor.of_frames(frames, self._dtype, track.empty, first, origin)
+        # Closed, no thread writes any more into memory that the next track will have.
+        with closing(parts):
+            for tokens in parts:
+                track.add(tokens)
+                progress(tokens.end - done)
+                done, count = tokens.end, count + tokens.count
         if not (count and self._seen[number]):
             raise AudioError(
                 f"the segment starts at {segment.start:g} s, and the audio ends at "
@@ -128,7 +131,7 @@ class Excerpts:
         duration = self._seen[number] / file.sample_rate
         found = [*file.found, *self._checks[number].warnings(), *self._short(segment, duration)]
         return {
-            "source": printable(os.path.abspath(self._path)),
+            "source": printable(place_of(self._path)),
             "size": file.status.st_size,
             "mtime_ns": mtime_ns(file.status),
             "duration": duration,

@@ -12,7 +12,9 @@ from ..audio.files import printable
 from ..errors import NoFilesError, UsageError
 from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, DType, Precision, TokenKind
+from ..remote import path_of
 from ..store.place import Part, require_part_folder, shard_limit
+from .cluster import Cluster
 from .forecast import forecast_all
 from .lists import Entry, FileList
 from .parts import parse_part, shares_for
@@ -23,6 +25,7 @@ from .run import Options, extract_all, extract_batches
 from .segments import collect_segments
 from .sources import PassedOver, Source, collect
 from .stream import require_names, stream
+from .upload import RemoteOutput, remote_output
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -55,6 +58,7 @@ def extract(
     retry_failed: bool = False,
     checksum: bool = False,
     workers: int | None = None,
+    scheduler: str | None = None,
     timeout: float | None = None,
     memory: float = 2.0,
     quiet: bool = True,
@@ -69,9 +73,10 @@ def extract(
     Parameters
     ----------
     paths : path, or iterable of paths
-        Folders, searched for audio; files; globs.
+        Folders, searched for audio; files; globs; or URLs of these (``s3://bucket/music/``).
     output : path
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
+        Behind a URL (``s3://bucket/feats/``), shards are uploaded as they are done.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
     tokens : str or iterable of {"mean", "class", "sequence"}
@@ -126,6 +131,9 @@ def extract(
         Know changed files by content, not by size and time.
     workers : int, optional
         Processes; one a usable core by default.
+    scheduler : str, optional
+        Do the files on a Dask cluster: the address of its scheduler (``"tcp://10.0.0.1:8786"``), or
+        its scheduler file. The output is a folder then, on storage that all machines share.
     timeout : float, optional
         Seconds that a file may take; by default ten minutes and its duration.
     memory : float
@@ -151,6 +159,8 @@ def extract(
         If there are no audio files in `paths`.
     WeightsError, BackendError
         If the model cannot be run.
+    ClusterError
+        If the cluster cannot be reached, or is lost (`ClusterLostError`), or cannot work.
     SpaceError
         If the disk has no room for the features; nothing is written.
     LockedError
@@ -177,10 +187,19 @@ def extract(
     if not given and files_from is None and segments is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = None if files_from is None else FileList(files_from)
-    limit = shard_limit(os.fspath(output), shard_size)
-    if dry_run and part is not None:
-        raise UsageError(f"--dry-run with --part {part}; leave out --part for a forecast of all")
-    place, share = Path(output), None if part is None else _part_of(output, part, limit)
+    upload = remote_output(output)
+    limit = shard_limit(f"{output}", shard_size)
+    _require_alone(upload, scheduler, limit, workers, part)
+    if dry_run and (part or scheduler or upload):
+        raise UsageError(
+            "--dry-run is of a run of one machine into a file or folder here; leave out --part and "
+            "--scheduler, and give another -o than a URL"
+        )
+    if segments is not None and scheduler:
+        raise UsageError("--segments with --scheduler; leave one of them out")
+    place = path_of(output) if upload is None else upload.staging
+    assert isinstance(place, Path)
+    share = None if part is None else _part_of(output, part, limit)
     options = Options(
         place if share is None else require_part_folder(place, share),
         limit,
@@ -193,9 +212,11 @@ def extract(
         memory,
         quiet,
         raise_signals,
+        upload=upload,
     )
     likely = likely_backend(weights, backend, precision)
-    with Pool(likely) as processes:  # a worker imports its libraries meanwhile
+    # A worker imports its libraries while files are looked for.
+    with Pool(likely) if scheduler is None else Cluster(scheduler) as processes:
         extractor = Extractor(
             layers,
             tokens=tokens,
@@ -217,8 +238,10 @@ def extract(
             texts = [os.fspath(path) for path in given]
             sources, shares = search.all(texts, listed or (), place, share, segments)
             options = replace(options, shares=shares)
-            act = forecast_all if dry_run else extract_all
-            summary = act(sources, extractor, options, processes)
+            if dry_run and isinstance(processes, Pool):
+                summary = forecast_all(sources, extractor, options, processes)
+            else:
+                summary = extract_all(sources, extractor, options, processes)
     summary.passed_over = search.passed_over
     return summary
 
@@ -280,6 +303,34 @@ class _Search:
             return shares.of(track_id) == part.number
 
         return stream(listed, *of, self.passed_over, is_ours), shares.digest
+
+
+def _require_alone(
+    upload: RemoteOutput | None,
+    scheduler: str | None,
+    limit: int | None,
+    workers: int | None,
+    part: str | None,
+) -> None:
+    """Raise `UsageError` for options that cannot go together."""
+    if upload is not None and part is not None:
+        raise UsageError(f"--part {part} with {upload.path}; give each part a URL of its own")
+    if scheduler is None:
+        return
+    if upload is not None:
+        raise UsageError(
+            f"--scheduler with {upload.path}; the workers' shards need a folder that all machines "
+            "share, which can be uploaded afterwards"
+        )
+    if limit is None:
+        raise UsageError(
+            "--scheduler with one file as output; end -o in '/' for a folder, in which each worker "
+            "has shards of its own"
+        )
+    if workers is not None:
+        raise UsageError(f"--workers {workers} with --scheduler; the cluster has its own")
+    if part is not None:
+        raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:

@@ -14,7 +14,7 @@ from .loop import by_file
 from .plan import Plan
 from .pool import Job, Pool
 from .results import Forecast, Summary
-from .run import Options, header_of, planned, require_not_read, spec_of
+from .run import Options, header_of, planned, require_not_read, worker_spec
 from .signals import Stopped, StopSignals
 from .sources import Source
 
@@ -61,7 +61,7 @@ def _forecast(
     durations, speed = Durations({}, set(), {}), None
     if done.todo:
         pool.resize(workers)
-        backend = pool.load(spec_of(extractor, options, 1), check)
+        backend = pool.load(worker_spec(extractor, options, 1), check)
         workers = workers if backend.device == "cpu" else 1
         pool.resize(workers)
         durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AudioError, AudioWarning
+from ..remote import text_of
 from ..store.format import parse_warnings
 from ..store.track import Parts, Totals, TrackWriter, size_of
 from ..store.writer import Output
@@ -59,7 +60,7 @@ class Limits:
         seconds = usual if self.seconds is None else self.seconds
         parts = [(segment.start, segment.end) for segment in segments]
         first = sources[0]
-        return Job("extract", first.id, str(first.path), seconds, self.checksum, parts)
+        return Job("extract", first.id, text_of(first.path), seconds, self.checksum, parts)
 
 
 def run(
@@ -86,14 +87,7 @@ def run(
     """
     began = time.perf_counter()
     with writer:
-        extraction = _Run(writer, progress, limits, summary)
-        try:
-            for event in pool.run(extraction.jobs(sources)):
-                check()
-                extraction.handle(event)
-                writer.commit_if_due()
-        except Stopped as stopped:
-            summary.stopped = str(stopped)
+        add(sources, pool, writer, progress, limits, summary, check)
         writer.finished = is_last and summary.stopped is None
     summary.wall_seconds += time.perf_counter() - began
 
@@ -111,6 +105,26 @@ def by_file(sources: Iterable[Source]) -> list[list[Source]]:
         sorted(group, key=lambda s: s.segment.start if s.segment else 0.0)
         for group in groups.values()
     ]
+
+
+def add(
+    sources: Sequence[Source],
+    pool: Pool,
+    writer: Output,
+    progress: Progress,
+    limits: Limits,
+    summary: Summary,
+    check: Callable[[], None],
+) -> None:
+    """`run`, but the output stays open, and what was finished last may wait for its commit."""
+    extraction = _Run(writer, progress, limits, summary)
+    try:
+        for event in pool.run(extraction.jobs(sources)):
+            check()
+            extraction.handle(event)
+            writer.commit_if_due()
+    except Stopped as stopped:
+        summary.stopped = str(stopped)
 
 
 class _Run:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
+from ..remote import AnyPath, RemotePath, is_url
 from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
@@ -124,7 +125,7 @@ class _Comparison:
         check: Callable[[], None],
     ) -> None:
         self._features, self._plan = features, plan
-        self._digests: dict[Path, str] = {}
+        self._digests: dict[AnyPath, str] = {}
         self._failures = features.failed()
         self._retry_failed, self._checksum, self._check = retry_failed, checksum, check
 
@@ -165,13 +166,14 @@ class _Comparison:
     def _is_same(self, source: Source, row: Row) -> bool:
         if source.problem is not None:
             raise AudioError(source.problem)
-        source.path.stat()
+        if not isinstance(source.path, RemotePath):  # of which the search knows all
+            source.path.stat()
         if self._checksum and row["sha256"] and source.size:
             is_same = self._digest(source.path) == row["sha256"]
             return is_same and source.part == row.get("segment", "")
         return _stamp(source) == _stamp_of(row)
 
-    def _digest(self, path: Path) -> str:
+    def _digest(self, path: AnyPath) -> str:
         """Of a file's bytes, which are read once for all its segments."""
         if path not in self._digests:
             self._digests[path] = file_sha256(path, self._check)
@@ -192,6 +194,8 @@ def _gone(features: Features, track_ids: Sequence[str]) -> list[str]:
 
 
 def _is_gone(file: str) -> bool:
+    if is_url(file):  # to ask for each would take long
+        return False
     for path in (file, _unprintable(file)):
         try:
             os.stat(path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import AudioWarning
+from ..remote import AnyPath
 from ..store.format import count_codes
 from .estimate import Size
 from .plan import Plan
@@ -71,7 +71,7 @@ class Summary:
 
     Attributes
     ----------
-    output : Path
+    output : Path or RemotePath
     files : int
         Files found.
     done : int
@@ -96,6 +96,8 @@ class Summary:
         Of the files written.
     wall_seconds : float
     output_bytes : int
+    not_uploaded : int
+        Shards of an output behind a URL that are on this machine only, as the run was stopped.
     stopped : str or None
         Why the run ended early, if it did.
     forecast : Forecast or None
@@ -104,7 +106,7 @@ class Summary:
         What the search for files met and did not take.
     """
 
-    output: Path
+    output: AnyPath
     files: int
     done: int = 0
     already: int = 0
@@ -118,6 +120,7 @@ class Summary:
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     output_bytes: int = 0
+    not_uploaded: int = 0
     stopped: str | None = None
     forecast: Forecast | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
@@ -147,6 +150,7 @@ class Summary:
         return {
             "output": str(self.output),
             "output_bytes": self.output_bytes,
+            "not_uploaded": self.not_uploaded,
             "files": self.files,
             "done": self.done,
             "already": self.already,

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 
 from ..audio.files import printable
 from ..errors import UsageError
-from .lists import MARKS
-from .sources import PassedOver, Search, Segment, Source, listed_id, source_of
+from .ids import placed
+from .lists import MARKS, Entry
+from .sources import PassedOver, Search, Segment, Source
 
 #: Names of columns; "id" may be missing.
 COLUMNS = ("path", "start", "end", "id")
@@ -55,9 +56,13 @@ def collect_segments(
     """
     search = Search(exclude, (), False, passed_over or PassedOver())
     here, found = os.getcwd(), dict[str, tuple[str, Source]]()
-    known = lru_cache(1024)(source_of)
+
+    @lru_cache(1024)
+    def known(file_id: str, place: str) -> list[Source]:
+        return list(search.listed(file_id, place))
+
     for row in read_rows(name):
-        for source in _sources(row, here, root, search, known):
+        for source in _sources(row, here, root, known):
             place, other = found.setdefault(source.id, (row.place, source))
             if other != source:
                 problem = f"id {source.id} is that of {place} too; give each its own"
@@ -67,15 +72,16 @@ def collect_segments(
     return [_unnested(source, sources) for source in sources.values()]
 
 
-def _sources(row: Row, here: str, root: Any, search: Search, known: Any) -> Iterator[Source]:
+def _sources(
+    row: Row, here: str, root: Any, known: Callable[[str, str], list[Source]]
+) -> Iterator[Source]:
     """The source of a row; none if its file is excluded."""
     text = str(row.values.get("path") or "").strip()
     given = str(row.values.get("id") or "").strip()
     try:
         if "error" in row.values or not text:
             raise UsageError(row.values.get("error") or "no path")
-        path = os.path.normpath(os.path.join(here, text))
-        file_id = listed_id(path, here, root)
+        file_id, place = placed(Entry(text), here, root)
         segment = Segment(_seconds(row, "start") or 0.0, _seconds(row, "end"))
         if segment.end is not None and segment.end <= segment.start:
             raise UsageError(f"end {segment.end:g} s is not behind start {segment.start:g} s")
@@ -83,9 +89,8 @@ def _sources(row: Row, here: str, root: Any, search: Search, known: Any) -> Iter
         where = f"{row.place}: " if given else ""
         yield Source(given or row.place, Path(text), problem=f"{where}{error}")
         return
-    for _ in search.file(file_id, Path(path)):
-        source = known(given or f"{file_id}#{segment}", Path(path))
-        yield replace(source, segment=segment)
+    for source in known(file_id, place):
+        yield replace(source, id=given or f"{file_id}#{segment}", segment=segment)
 
 
 def _seconds(row: Row, name: str) -> float | None:

@@ -14,14 +14,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, reason_of
+from ..remote import AnyPath, path_of, place_of
 from ..store.format import warning_texts
 from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
@@ -124,7 +127,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: DType) -> No
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
-    path = Path(job["path"])
+    path = path_of(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     known = {"sha256": digest} if digest else {}
     keep_mean = "mean" in extractor.request.tokens
@@ -144,7 +147,7 @@ def _extract_segments(
     from .excerpts import Excerpts
 
     keep_mean = "mean" in extractor.request.tokens
-    with Excerpts(extractor, Path(job["path"]), job["segments"], dtype) as excerpts:
+    with Excerpts(extractor, path_of(job["path"]), job["segments"], dtype) as excerpts:
         for number in range(len(job["segments"])):
             about = {"segment": number, "more": number + 1 < len(job["segments"])}
 
@@ -164,7 +167,7 @@ def _extract_segments(
 
 def extract_file(
     extractor: Extractor,
-    path: Path,
+    path: AnyPath,
     track: TokenBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> None:
@@ -194,12 +197,16 @@ def extract_file(
         done = 0.0
         checks = SignalChecks(file.sample_rate)
         blocks = checks.watch(file.blocks())
-        for tokens in extractor.stream(blocks, file.sample_rate, track.dtype):
-            track.add(tokens)
-            progress(tokens.end - done)
-            done = tokens.end
+        # Closed, no thread writes any more into memory that the next track will have.
+        with closing(
+            extractor.stream(blocks, file.sample_rate, track.dtype, track.empty)
+        ) as stream:
+            for tokens in stream:
+                track.add(tokens)
+                progress(tokens.end - done)
+                done = tokens.end
         track.attributes = {
-            "source": printable(os.path.abspath(path)),
+            "source": printable(place_of(path)),
             "size": file.status.st_size,
             "mtime_ns": mtime_ns(file.status),
             "duration": file.duration,
@@ -231,6 +238,9 @@ class _ChannelSink:
     def __init__(self, channel: Channel, path: str, about: Mapping[str, Any] = {}) -> None:
         self._channel, self._path, self._about = channel, path, about
         channel.discard()  # a track before this one may have ended halfway
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        return self._channel.empty(shape, dtype)
 
     def keep(self, array: Array) -> Array:
         return self._channel.share(array)
@@ -270,7 +280,7 @@ def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> dict[str, list[Ar
     return parts
 
 
-def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
+def file_sha256(path: AnyPath, check: Callable[[], None] = lambda: None) -> str:
     """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second.
 
     Raises
