@@ -311,7 +311,7 @@ class Extractor:
     def _tokens(self, windows: Windows, dtype: DType, empty: Empty, offset: int) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
         layers, frame_rate = self.request.layers, self.config.mel.frame_rate
-        first, end = windows.keep[0, 0], windows.keep[-1, 1]
+        first, end = int(windows.keep[0, 0]), int(windows.keep[-1, 1])
         shape = (len(layers), end - first, self.config.model.dim)
         is_kept, is_pooled = "sequence" in self.request.tokens, self.request.pool is not None
         # What is pooled is converted, and finds its place, afterwards.
@@ -341,8 +341,8 @@ class Extractor:
             layers=layers,
             arrays={name: arrays[name] for name in self.request.arrays},
             total=total,
-            count=len(windows.start) + int(end - first),
-            end=float(offset + end - 1) / frame_rate,
+            count=len(windows.start) + end - first,
+            end=(offset + end - 1) / frame_rate,
         )
 
     def _bins(self, start: Fraction = Fraction(0)) -> Bins | None:
