@@ -145,6 +145,24 @@ def test_compressed_arrays_stay_compressed(tmp_path: Path) -> None:
         assert "REFERENCE_LIST" not in file["tracks/a.mp3/layer"].attrs
 
 
+def test_axes_that_another_program_left_without_names_get_them(tmp_path: Path) -> None:
+    """A plain H5Ocopy, as h5copy makes it, leaves references to nothing."""
+    path = _file(tmp_path / "a.h5", "a.mp3", header=_header("class"), attention="class")
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "c.h5", "w") as other:
+        file.copy("tracks/a.mp3", other, "t")
+        del file["tracks/a.mp3"]
+        other.copy("t", file["tracks"], "a.mp3")
+    assert merge([path], tmp_path / "b.h5").is_good
+    with h5py.File(tmp_path / "b.h5") as file:
+        dims = file["tracks/a.mp3/attention"].dims
+        assert [axis[0].name.rpartition("/")[2] for axis in dims] == [
+            "layer",
+            "window",
+            "head",
+            "key",
+        ]
+
+
 def test_shards_and_files_into_new_shards(tmp_path: Path) -> None:
     ids = [f"{n}.mp3" for n in range(30)]
     _file(tmp_path / "a.h5", *ids[:20], windows=8)
@@ -170,7 +188,8 @@ def test_of_two_tracks_of_an_id_the_newer_counts(tmp_path: Path) -> None:
             assert set(features) == {"x.mp3", "y.mp3"}
             return features["x.mp3"].mean_token
 
-    newest = merge([new], tmp_path / "n.h5") and vit1dx.open(tmp_path / "n.h5")["x.mp3"].mean_token
+    with vit1dx.open(new) as features:
+        newest = features["x.mp3"].mean_token
     for order in ([old, new], [new, old]):
         merged = merge(order, tmp_path / "m.h5", overwrite=True)
         assert merged.duplicates == 1

@@ -12,7 +12,7 @@ from .._version import __version__
 from ..errors import Vit1dxError
 from ..run.signals import SIGNALS
 from ..run.wording import one_line
-from . import exits, export, extract, features, merge, probe, report, see, train
+from . import exits, export, extract, features, merge, probe, report, search, see, tables, train
 from .console import lost, settle
 from .help import Command, Group, SearchingCommand
 
@@ -34,6 +34,10 @@ app.command(cls=Command, epilog=see.ONSETS_EXAMPLES)(see.onsets)
 app.command(cls=Command, epilog=report.EXAMPLES)(report.report)
 app.command(cls=Command, epilog=probe.PROBE_EXAMPLES)(probe.probe)
 app.command(cls=Command, epilog=probe.PREDICT_EXAMPLES)(probe.predict)
+app.command(cls=Command, epilog=search.EXAMPLES)(search.search)
+app.command(cls=Command, epilog=tables.LS_EXAMPLES)(tables.ls)
+app.command(cls=Command, epilog=tables.CAT_EXAMPLES)(tables.cat)
+app.command(cls=Command, epilog=tables.EXPORT_EXAMPLES)(tables.export)
 app.command("export-onnx", cls=Command, epilog=export.EXAMPLES)(export.export_onnx)
 app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
 

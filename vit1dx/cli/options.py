@@ -11,7 +11,8 @@ FilesFrom = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|-",
-        help="List of files, one a line or separated by NUL bytes; -: standard input.",
+        help="List of files: text, one a line or separated by NUL bytes, or .csv, .tsv, .jsonl, "
+        ".parquet with columns path and id; -: standard input.",
         rich_help_panel="Input",
     ),
 ]

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -71,7 +71,12 @@ class FileList:
         return len(list(islice(self, SHORT + 1))) <= SHORT
 
     def __iter__(self) -> Iterator[Entry]:
-        kinds = {".csv": _csv, ".tsv": _tsv, ".jsonl": _json, ".ndjson": _json}
+        kinds: dict[str, Callable[[BinaryIO], Iterator[_Row]]] = {
+            ".csv": _csv,
+            ".tsv": _tsv,
+            ".jsonl": _json,
+            ".ndjson": _json,
+        }
         suffix = "" if self._input else Path(self.name).suffix.lower()
         with self._errors():
             if suffix == ".parquet":

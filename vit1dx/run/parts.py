@@ -4,6 +4,10 @@ Each file belongs to one of `SLOTS` slots by a hash of its id. The first run ove
 the slots out to the parts, the longest first, each to the part with the least to do by then, and
 keeps the result in ``parts.json``. So the shares are even, and a file stays where it is whatever is
 added later; and without that file, too, any machine that sees the same files comes to the same.
+
+Files of one kind have slots of their own, and are dealt out together. Within a kind, size says
+how files' durations compare; so each part has its share of each, and the shares are even though
+what is usual (`KINDS`) may be far from what a collection has.
 """
 
 from __future__ import annotations
@@ -31,14 +35,21 @@ SLOTS = 1 << 16
 MOST_PARTS = 4096
 #: What a file costs besides its audio, in seconds of audio.
 FILE_SECONDS = 1.0
-#: Bytes of a second of audio, by ending: what is usual, as the same everywhere matters more here
-#: than what headers say.
-USUAL = {
-    **dict.fromkeys(".aif .aifc .aiff .au .rf64 .snd .w64 .wav .wave".split(), 176_400),
-    **dict.fromkeys(".flac .alac .ape .wv .tta".split(), 100_000),
-    **dict.fromkeys(".3gp .avi .m4v .mkv .mov .mp4 .webm .wmv".split(), 125_000),
-}
-USUAL_ELSE = 24_000
+#: Endings that have slots together, and bytes of a second of audio: what is usual, as that it is
+#: the same everywhere matters more here than what headers say.
+KINDS = (
+    (".mp3 .mp2 .mp1", 24_000),
+    (".aif .aifc .aiff .au .rf64 .snd .w64 .wav .wave", 176_400),
+    (".flac .alac .ape .wv .tta", 100_000),
+    (".m4a .aac .m4b .wma", 24_000),
+    (".ogg .oga", 20_000),
+    (".opus .spx .amr", 12_000),
+    (".3gp .avi .m4v .mkv .mov .mp4 .webm .wmv", 125_000),
+    ("", 24_000),  # all others
+)
+_KINDS = {ending: kind for kind, (endings, _) in enumerate(KINDS) for ending in endings.split()}
+#: Slots of a kind.
+KIND_SLOTS = SLOTS // len(KINDS)
 
 _FORMAT = "vit1dx-parts"
 _FIELDS = ("ID", "COUNT", "MIN", "MAX", "STEP")
@@ -86,12 +97,16 @@ def _slurm_part(environ: Mapping[str, str]) -> Part:
 def slot_of(track_id: str) -> int:
     """The slot of an id, which nothing but the id decides."""
     digest = hashlib.blake2b(track_id.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % SLOTS
+    return _kind_of(track_id) * KIND_SLOTS + int.from_bytes(digest, "little") % KIND_SLOTS
+
+
+def _kind_of(name: str) -> int:
+    return _KINDS.get(os.path.splitext(name)[1].lower(), len(KINDS) - 1)
 
 
 def weight_of(source: Source) -> int:
     """What a file is expected to cost, in ms of audio."""
-    rate = USUAL.get(source.path.suffix.lower(), USUAL_ELSE)
+    _, rate = KINDS[_kind_of(source.path.name)]
     return round(1000 * FILE_SECONDS) + source.size * 1000 // rate
 
 
@@ -118,8 +133,13 @@ class Shares:
             weights[slot_of(source.id)] += weight_of(source)
         table = np.arange(SLOTS, dtype="<u2") % count  # of slots that are empty as yet
         loads = [(0, part) for part in range(count)]
-        used = [slot for slot in range(SLOTS) if weights[slot]]
-        for slot in sorted(used, key=lambda slot: (-weights[slot], slot)):
+        kinds = [sum(weights[at : at + KIND_SLOTS]) for at in range(0, SLOTS, KIND_SLOTS)]
+
+        def order(slot: int) -> tuple[int, ...]:
+            kind = slot // KIND_SLOTS
+            return -kinds[kind], kind, -weights[slot], slot
+
+        for slot in sorted(filter(weights.__getitem__, range(SLOTS)), key=order):
             load, part = loads[0]
             table[slot] = part
             heapq.heapreplace(loads, (load + weights[slot], part))

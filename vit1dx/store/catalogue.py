@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from .commit import journal_path
@@ -69,8 +70,9 @@ class Catalogue:
         self._loaded = False
         self._connect()
 
-    def _connect(self) -> None:
-        self._file = _opened(self._path)
+    def _connect(self, ignored: bool = False) -> None:
+        self._file = _opened(None if ignored else self._path)
+        self._is_ignored = ignored
         stamps = {key: stamp for key, *stamp in self._file.execute("SELECT * FROM main.shards")}
         self._finished = {key: bool(stamp.pop()) for key, stamp in stamps.items()}
         self._loose = {
@@ -91,18 +93,31 @@ class Catalogue:
         key = key_of(shard)
         return None if key in self._loose else self._finished[key]
 
+    def _ask(self, query: str, *values: Any) -> list[Any]:
+        """Rows; where the index turns out to be damaged, of the shards themselves."""
+        try:
+            return self._load().execute(query, values).fetchall()
+        except sqlite3.DatabaseError:
+            if self._is_ignored:
+                raise
+            self._file.close()
+            self._connect(ignored=True)
+            self._loaded = False
+            return self._load().execute(query, values).fetchall()
+
     def _load(self) -> sqlite3.Connection:
         """The connection, with all shards in it."""
         if not self._loaded:
-            if len(self._loose) > MANY_SHARDS:
-                self._rewrite()
+            settled = [key for key, path in self._loose.items() if _is_settled(path)]
+            if len(settled) > MANY_SHARDS:
+                self._rewrite(settled)
             for key, path in self._loose.items():
                 _insert(self._file, "temp", key, self._read(path))
             self._loaded = True
         return self._file
 
-    def _rewrite(self) -> None:
-        """Write the index anew, with the shards that no run is writing; where one may not, not."""
+    def _rewrite(self, settled: Sequence[int]) -> None:
+        """Write the index anew, with these shards too; where that may not be, leave it."""
         new = self._path.with_name(f".{CATALOGUE_NAME}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as file:
@@ -111,8 +126,8 @@ class Catalogue:
                 file.execute("BEGIN")
                 _create(file, "main")
                 self._copy_fresh(file)
-                for key, path in self._loose.items():
-                    self._add(file, key, path)
+                for key in settled:
+                    self._add(file, key, self._loose[key])
                 file.execute("COMMIT")
             with new.open("rb+") as written:
                 os.fsync(written.fileno())
@@ -132,12 +147,10 @@ class Catalogue:
             file.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
     def _add(self, file: sqlite3.Connection, key: int, path: Path) -> None:
-        """Put a shard in, unless it is being written."""
+        """Put a shard in, unless it is written meanwhile."""
         stamp = _stamp(path)
-        if stamp is None or is_locked(path) or time.time() - stamp[1] / 1e9 < SETTLED:
-            return
         contents = self._read(path)
-        if _stamp(path) == stamp:
+        if stamp is not None and _stamp(path) == stamp:
             _insert(file, "main", key, contents)
             row = (key, *stamp, contents.finished)
             file.execute("INSERT INTO shards VALUES (?, ?, ?, ?)", row)
@@ -145,28 +158,25 @@ class Catalogue:
     def shard_of(self, track_id: str) -> Path | None:
         """The shard that a track is in; None if there is none."""
         query = "SELECT shard FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
-        found = self._load().execute(query, (track_id,)).fetchone()
-        return self._paths[found[0]] if found else None
+        found = self._ask(query, track_id)
+        return self._paths[found[0][0]] if found else None
 
     def row(self, track_id: str) -> Row | None:
         """The row of one track; None if there is none."""
         names = ", ".join(INDEX)
         query = f"SELECT {names} FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
-        found = self._load().execute(query, (track_id,)).fetchone()
-        return dict(zip(INDEX, found, strict=True)) if found else None
+        found = self._ask(query, track_id)
+        return dict(zip(INDEX, found[0], strict=True)) if found else None
 
     def __len__(self) -> int:
         """How many tracks there are."""
         query = "SELECT COUNT(DISTINCT id) FROM every_tracks"
-        return int(self._load().execute(query).fetchone()[0])
+        return int(self._ask(query)[0][0])
 
-    def ids(self) -> Iterator[str]:
-        """The tracks, in order."""
+    def ids_after(self, last: str) -> list[str]:
+        """The next tracks, in order, some thousands; none after the last."""
         query = "SELECT DISTINCT id FROM every_tracks WHERE id > ? ORDER BY id LIMIT ?"
-        last = ""
-        while found := self._load().execute(query, (last, ROWS)).fetchall():
-            yield from (track_id for (track_id,) in found)
-            last = found[-1][0]
+        return [track_id for (track_id,) in self._ask(query, last, ROWS)]
 
     def tracks(self) -> dict[str, Row]:
         """The row of each track."""
@@ -183,19 +193,18 @@ class Catalogue:
     def _rows(self, table: str, where: str) -> dict[str, Row]:
         names = list(_TABLES[table])
         query = f"SELECT id, {', '.join(names)} FROM every_{table} {where} ORDER BY id, shard"
-        return {
-            key: dict(zip(names, row, strict=True)) for key, *row in self._load().execute(query)
-        }
+        return {key: dict(zip(names, row, strict=True)) for key, *row in self._ask(query)}
 
     def close(self) -> None:
         """Close; nothing can be asked any more."""
         self._file.close()
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path | None) -> sqlite3.Connection:
     """The index, read only, as it is now; an empty one where it is missing or cannot be used."""
     # Immutable: it is replaced, never changed; and no locks, which network file systems may lack.
-    for name in (f"file:{quote(str(path))}?mode=ro&immutable=1", ":memory:"):
+    there = [] if path is None else [f"file:{quote(str(path))}?mode=ro&immutable=1"]
+    for name in (*there, ":memory:"):
         file = None
         try:
             file = sqlite3.connect(name, uri=True, check_same_thread=False, isolation_level=None)
@@ -204,6 +213,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             file.execute("PRAGMA temp_store = MEMORY")
             _create(file, "temp")
             file.execute("CREATE TEMP TABLE fresh (shard INTEGER PRIMARY KEY)")
+            file.execute("SELECT * FROM main.shards").fetchall()
             if _columns(file, "main") == _columns(file, "temp"):
                 return file
         except sqlite3.DatabaseError:
@@ -243,6 +253,12 @@ def _insert(file: sqlite3.Connection, schema: str, key: int, contents: Contents)
             for track_id, row in rows.items()
         )
         file.executemany(f"INSERT INTO {schema}.{table} VALUES ({marks})", values)
+
+
+def _is_settled(shard: Path) -> bool:
+    """Whether no run writes a shard, and its time is old enough to tell when one has."""
+    stamp = _stamp(shard)
+    return stamp is not None and time.time() - stamp[1] / 1e9 >= SETTLED and not is_locked(shard)
 
 
 def _stamp(shard: Path) -> list[int] | None:

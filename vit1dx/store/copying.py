@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import h5py
 
 from ..errors import StoreError, reason_of
-from .format import ATTENTION_AXES, AXES, SHARED_SCALES, references
+from .format import SHARED_SCALES, array_axes, references
 from .index import INDEX
 from .reader import FeatureFile, plain
 from .writer import Output
@@ -85,11 +85,10 @@ class TrackCopier:
             scales = [_reference(track, axis) for axis in axes]
             attribute = h5py.h5a.open(h5py.h5d.open(track.id, name.encode()), _LIST.encode())
             attribute.write(references(scales))
-        for name in ("layer", "window", "time", "query", "key"):
-            if name in arrays:
-                scale = h5py.h5d.open(track.id, name.encode())
-                if h5py.h5a.exists(scale, _BACK):
-                    h5py.h5a.delete(scale, _BACK)
+        for name in arrays.difference(self._axes[arrays]):
+            scale = h5py.h5d.open(track.id, name.encode())
+            if h5py.h5a.exists(scale, _BACK):
+                h5py.h5a.delete(scale, _BACK)
 
 
 def _stored_bytes(group: h5py.Group) -> int:
@@ -102,8 +101,8 @@ def _axes(data: h5py.Dataset, group: h5py.Group) -> tuple[str, ...]:
     try:
         return tuple(names[_address(data.file[refs[0]])] for refs in data.attrs[_LIST])
     except (ValueError, KeyError, IndexError):  # another program copied it, and left that empty
-        usual = {**AXES, "attention": ATTENTION_AXES["class" if data.ndim == 4 else "full"]}
-        return usual[data.name.rpartition("/")[2]]
+        attention = "class" if data.ndim == 4 else "full"
+        return array_axes(group["layer"][:].tolist(), attention)[data.name.rpartition("/")[2]]
 
 
 def _addresses(scales: Mapping[str, h5py.Dataset]) -> dict[int, str]:

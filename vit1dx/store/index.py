@@ -51,11 +51,11 @@ def _add_column(group: h5py.Group, name: str, kind: str, rows: int) -> h5py.Data
     return group.create_dataset(name, (rows,), dtype, maxshape=(None,), chunks=(CHUNK,))
 
 
-def read_table(group: h5py.Group) -> dict[str, Row]:
-    """All rows, by id."""
+def read_table(group: h5py.Group, part: slice = slice(None)) -> dict[str, Row]:
+    """All rows by id, or some of them."""
     names = [name for name in columns_of(group) if name != "id"]
-    columns = [_values(group[name]) for name in names]
-    ids = read_ids(group)
+    columns = [_values(group[name], part) for name in names]
+    ids = _values(group["id"], part)
     return {
         key: dict(zip(names, row, strict=True)) for key, *row in zip(ids, *columns, strict=True)
     }
@@ -71,8 +71,8 @@ def read_ids(group: h5py.Group) -> list[str]:
     return _values(group["id"])
 
 
-def _values(data: h5py.Dataset) -> list[Any]:
-    return (data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:]).tolist()
+def _values(data: h5py.Dataset, part: slice = slice(None)) -> list[Any]:
+    return (data.asstr()[part] if h5py.check_string_dtype(data.dtype) else data[part]).tolist()
 
 
 class Table(Mapping[str, Row]):

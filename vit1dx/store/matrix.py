@@ -20,6 +20,8 @@ from .means import NAME, read_means
 
 VectorKind = Literal["mean", "class"]
 VECTORS: tuple[VectorKind, ...] = ("mean", "class")
+#: About the most bytes of vectors of many tracks, where they come in batches.
+HELD_BYTES = 16 << 20
 #: Frames of a layer read at once, some megabytes, and tracks.
 FRAMES, TRACKS = 8192, 256
 
@@ -101,6 +103,38 @@ def dim_of(features: Source) -> int:
     return int(features.config["model"]["dim"])
 
 
+def vectors_at_once(features: Source, layers: int = 1) -> int:
+    """How many vectors, of so many layers each, are held at once."""
+    return max(1, HELD_BYTES // (4 * layers * dim_of(features)))
+
+
+def id_batches(features: Source, layers: int = 1) -> Iterator[list[str]]:
+    """All ids in order, as many at a time as their vectors may be held."""
+    ids, step = list(features), vectors_at_once(features, layers)
+    for first in range(0, len(ids), step):
+        yield ids[first : first + step]
+
+
+def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """The audio file that each track was read from, and its duration, s."""
+    found: dict[str, tuple[str, float]] = {}
+    for file, members in features.homes(ids):
+
+        def take(root: h5py.File, some: Sequence[str], file: OneFile = file) -> None:
+            for track_id in some:
+                group = h5py.Group(_group(root, track_id, file))
+                found[track_id] = source_and_duration(group)
+
+        for first in range(0, len(members), TRACKS):
+            file.committed.read(partial(take, some=members[first : first + TRACKS]))
+    return found
+
+
+def source_and_duration(group: h5py.Group) -> tuple[str, float]:
+    """What a track's group says of its audio file, and of its length, s."""
+    return str(group.attrs.get("source", "")), float(group.attrs.get("duration", 0.0))
+
+
 def _fill_means(
     file: OneFile, row: int, members: Sequence[str], array: Array, rows: Sequence[int]
 ) -> None:
@@ -150,7 +184,7 @@ def _class_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     total, count = _sum(group, b"class_token", row)
     if not count:
         raise UsageError(f"track {track_id!r} has no class tokens: they were not kept")
-    return total / count
+    return np.asarray(total / count)
 
 
 def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
@@ -162,7 +196,7 @@ def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     frames, frames_count = _sum(group, b"sequence_tokens", row)
     if not frames_count:
         raise UsageError(f"track {track_id!r} has neither a mean token nor sequence tokens")
-    return (windows + frames) / (windows_count + frames_count)
+    return np.asarray((windows + frames) / (windows_count + frames_count))
 
 
 def _sum(group: h5g.GroupID, name: bytes, row: int) -> tuple[Array | float, int]:

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,9 @@ from .format import FORMAT, FORMAT_VERSION, parse_warnings
 from .index import Row, columns_of, read_ids, read_table
 from .many import ManyTracks
 from .matrix import no_track
+
+#: Rows of the index read at once, in chunks.
+ROWS_AT_ONCE = 4096
 
 _F = TypeVar("_F", bound="Features")
 _T = TypeVar("_T")
@@ -189,6 +193,10 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
         """What ``/index`` knows of one track; None if there is none."""
 
     @abstractmethod
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """What `index` gives, some at a time: as they lie in a file; the last shard's first."""
+
+    @abstractmethod
     def failed(self) -> dict[str, Row]:
         """What ``/failures`` knows of each file."""
 
@@ -283,6 +291,15 @@ class FeatureFile(Features):
         if self._rows is None or self._committed.was_written:
             self._rows = self.index()
         return self._rows.get(track_id)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """See `Features`."""
+        first, found = 0, {"": Row()}
+        while found:
+            part = slice(first, first + ROWS_AT_ONCE)
+            found = self._table("index", partial(read_table, part=part))
+            yield from found.items()
+            first += ROWS_AT_ONCE
 
     def failed(self) -> dict[str, Row]:
         """See `Features`."""
