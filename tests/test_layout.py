@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vit1dx"
 
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_types", "_version", "errors", "config", "parallel", "processor"),
+    ("_types", "_version", "errors", "config", "parallel", "processor", "remote"),
     ("tokens",),
     ("audio", "model"),
     ("store",),
@@ -40,9 +40,11 @@ ONLY_IN = {
     "matplotlib": ("show.",),
     "umap": ("show.report.",),
     "sklearn": ("probe.",),
-    "pyarrow": ("doors.tables",),
+    "pyarrow": ("doors.tables", "run.lists"),
     "zarr": ("doors.tables",),
     "dask": ("run.cluster",),
+    "distributed": ("run.cluster",),
+    "fsspec": ("remote",),
     "librosa": (),
 }
 

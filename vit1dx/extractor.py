@@ -7,7 +7,6 @@ import os
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +32,7 @@ from .model.request import (
 )
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
+from .remote import AnyPath, path_of
 from .tokens import MemoryTrack, Tokens, Track, attended, join
 
 #: Gives memory for a float32 array of a shape.
@@ -189,13 +189,13 @@ class Extractor:
             If what the model gives of it is not finite.
         """
         if isinstance(audio, (str, os.PathLike)):
-            return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
+            return _warned(*self._of_file(path_of(audio)), f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
         checks = SignalChecks(rate)
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
 
-    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
+    def _of_file(self, path: AnyPath) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)

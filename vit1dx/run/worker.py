@@ -24,6 +24,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, reason_of
+from ..remote import AnyPath, path_of, place_of
 from ..store.format import warning_texts
 from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
@@ -121,7 +122,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
-    path = Path(job["path"])
+    path = path_of(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
     track = TokenBuffer(sink, dtype)
@@ -133,7 +134,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
 
 def extract_file(
     extractor: Extractor,
-    path: Path,
+    path: AnyPath,
     track: TokenBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> None:
@@ -170,7 +171,7 @@ def extract_file(
                 progress(float(tokens.time[-1]) - done)
                 done = float(tokens.time[-1])
         track.attributes = {
-            "source": printable(os.path.abspath(path)),
+            "source": printable(place_of(path)),
             "size": file.status.st_size,
             "mtime_ns": mtime_ns(file.status),
             "duration": file.duration,
@@ -238,7 +239,7 @@ def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
     return parts
 
 
-def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
+def file_sha256(path: AnyPath, check: Callable[[], None] = lambda: None) -> str:
     """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second.
 
     Raises

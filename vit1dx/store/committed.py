@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +26,16 @@ PATIENCE = 60.0
 STEP = 0.02  # s
 
 _T = TypeVar("_T")
+
+#: Those that are open: HDF5 would close them after Python's end, by calling their Python.
+_open: weakref.WeakSet[CommittedFile] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is open when a process ends, as one of a data loader's does with all in use."""
+    for file in list(_open):
+        file.close(patience=1.0)
 
 
 class CommittedFile:
@@ -52,6 +64,7 @@ class CommittedFile:
         self._raw: JournaledFile | None = None
         self._file: h5py.File | None = None
         self._closed = False
+        _open.add(self)
         self.read(lambda file: None)
 
     def read(self, take: Callable[[h5py.File], _T]) -> _T:
@@ -117,11 +130,14 @@ class CommittedFile:
         if self._raw is not None and self._raw.error is not None:
             raise StoreError(f"{self.path} cannot be read: {self._raw.error.strerror}")
 
-    def close(self) -> None:
-        """Close; closing twice is allowed."""
-        with self._guard:
-            self._closed = True
-            self._drop()
+    def close(self, patience: float = -1) -> None:
+        """Close; closing twice is allowed. What reads is waited for, so many seconds at most."""
+        if self._guard.acquire(timeout=patience):
+            try:
+                self._closed = True
+                self._drop()
+            finally:
+                self._guard.release()
 
     def _opened(self) -> h5py.File:
         try:
