@@ -75,7 +75,7 @@ def test_it_writes_nothing_to_the_standard_streams(songs: Path, tmp_path: Path) 
         ({"layers": 13}, vit1dx.UsageError, "layer 13"),
         ({"attention": "some"}, vit1dx.UsageError, "'some'; choose from none, class, full"),
         ({"dtype": "float64"}, vit1dx.UsageError, "'float64'; choose from float32, float16"),
-        ({"backend": "jax"}, vit1dx.UsageError, "'jax'; choose from auto, onnx, torch"),
+        ({"backend": "jax"}, vit1dx.UsageError, "'jax'; choose from auto, onnx, openvino, torch"),
         ({"device": "tpu"}, vit1dx.UsageError, "'tpu'; choose from auto, cpu, cuda"),
         ({"precision": "int4"}, vit1dx.UsageError, "'int4'; choose from fp32, int8, bf16, fp16"),
         ({"workers": 0}, vit1dx.UsageError, "workers 0"),
