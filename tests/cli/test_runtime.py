@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ flags\t\t: fpu
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch each of ONNX Runtime alone."""
     monkeypatch.setattr(runtime, "SECONDS", 0.0)
-    real = runtime.find_spec
     monkeypatch.setattr(
-        runtime, "find_spec", lambda name: real(name) if name == "onnxruntime" else None
+        runtime, "find_spec", lambda name: find_spec(name) if name == "onnxruntime" else None
     )
 
 

@@ -71,24 +71,12 @@ def _library(backend: BackendName) -> dict[str, Any]:
         return {"reason": f"not installed{extra}"}
     try:
         module = importlib.import_module(f"vit1dx.model.{backend}")
-        return {"version": getattr(module, _CLASSES[backend]).version, "devices": _devices(backend)}
+        return {"version": getattr(module, _CLASSES[backend]).version, "devices": module.devices()}
     except Exception as error:  # a library that does not fit NumPy's raises what it likes
         return {"reason": f"does not load: {reason_of(error)}"}
 
 
 _CLASSES = {"onnx": "OnnxBackend", "openvino": "OpenVinoBackend", "torch": "TorchBackend"}
-
-
-def _devices(backend: str) -> list[str]:
-    if backend == "onnx":
-        from onnxruntime import get_available_providers
-
-        return ["cpu", *(["cuda"] if "CUDAExecutionProvider" in get_available_providers() else [])]
-    if backend == "torch":
-        from torch import cuda
-
-        return ["cpu", *(["cuda"] if cuda.is_available() else [])]
-    return ["cpu"]
 
 
 def _ways(

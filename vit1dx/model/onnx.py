@@ -63,6 +63,12 @@ def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.Infere
         raise WeightsError(f"ONNX Runtime refuses {info.path}: {reason_of(error)}") from error
 
 
+def devices() -> list[str]:
+    """What ONNX Runtime was built for."""
+    there = ort.get_available_providers()
+    return [device for device, provider in PROVIDERS.items() if provider in there]
+
+
 def _choose(device: str) -> str:
     providers = ort.get_available_providers()
     if device == "auto":

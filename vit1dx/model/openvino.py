@@ -113,6 +113,11 @@ class OpenVinoBackend:
         )
 
 
+def devices() -> list[str]:
+    """What this backend uses."""
+    return ["cpu"]
+
+
 def _require(device: str, precision: str, info: WeightsInfo) -> None:
     """Raise `BackendError` unless OpenVINO is to compute what it can, where it can."""
     if device not in ("auto", "cpu"):

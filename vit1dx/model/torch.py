@@ -73,6 +73,11 @@ def _to_numpy(tensors: dict[int, torch.Tensor]) -> dict[int, Array]:
     return {key: tensor.float().cpu().numpy() for key, tensor in tensors.items()}
 
 
+def devices() -> list[str]:
+    """What PyTorch finds."""
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
 def _available(device: str) -> str:
     there = torch.cuda.is_available()
     if device_kind(device) == "cuda":
