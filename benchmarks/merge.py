@@ -51,7 +51,7 @@ def main() -> None:
 def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
     header = _header(layers)
     windows = max(1, round(minutes * 15))
-    inputs = []
+    inputs: list[Path] = []
     size = 0
     while size < megabytes * 1_000_000:
         path = folder / f"{len(inputs)}.h5"

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vit1dx"
 
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_types", "_version", "errors", "config", "parallel", "processor"),
+    ("_types", "_version", "errors", "config", "parallel", "processor", "remote"),
     ("tokens",),
     ("audio", "model"),
     ("store",),
@@ -33,7 +33,15 @@ LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 GROUND = {"errors", "_types"}
 #: Where what is large or optional may be imported, and nowhere else.
 ONLY_IN = {
-    "torch": ("model.torch", "model.vit", "model.export", "doors.dataset", "doors.hear", "train.", "cli.runtime"),
+    "torch": (
+        "model.torch",
+        "model.vit",
+        "model.export",
+        "doors.dataset",
+        "doors.hear",
+        "train.",
+        "cli.runtime",
+    ),
     "safetensors": ("model.vit",),
     "onnxruntime": ("model.onnx", "model.backend", "cli.runtime"),
     "openvino": ("model.openvino",),
@@ -43,6 +51,8 @@ ONLY_IN = {
     "pyarrow": ("doors.tables", "run.lists"),
     "zarr": ("doors.tables",),
     "dask": ("run.cluster",),
+    "distributed": ("run.cluster",),
+    "fsspec": ("remote",),
     "librosa": (),
 }
 

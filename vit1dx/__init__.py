@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .errors import (
         AudioError,
         BackendError,
+        ClusterError,
+        ClusterLostError,
         ForeignFileError,
         LockedError,
         NoFilesError,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioError",
     "BackendError",
+    "ClusterError",
+    "ClusterLostError",
     "Extractor",
     "Features",
     "ForeignFileError",

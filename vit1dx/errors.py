@@ -37,6 +37,14 @@ class BackendError(Vit1dxError):
     """The backend or the device asked for is not there."""
 
 
+class ClusterError(Vit1dxError):
+    """A cluster cannot be reached, or its workers cannot work."""
+
+
+class ClusterLostError(ClusterError):
+    """A cluster was lost in the middle of a run."""
+
+
 class StoreError(Vit1dxError):
     """A feature file cannot be read or written, or is not one."""
 

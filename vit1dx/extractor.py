@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -33,10 +32,18 @@ from .model.request import (
 )
 from .model.weights import WeightsInfo, require_digest
 from .parallel import side_by_side, usable_cores
+from .remote import AnyPath, path_of
 from .tokens import MemoryTrack, Tokens, Track, attended, join
+
+#: Gives memory for a float32 array of a shape.
+Empty: TypeAlias = Callable[[tuple[int, ...]], Array]
 
 #: Windows given to the model at once, by device; on processors so few that they stay in the cache.
 BATCH_WINDOWS = {"cpu": 4, "cuda": 16}
+
+
+def _empty(shape: tuple[int, ...]) -> Array:
+    return np.empty(shape, np.float32)
 
 
 class Extractor:
@@ -182,13 +189,13 @@ class Extractor:
             If what the model gives of it is not finite.
         """
         if isinstance(audio, (str, os.PathLike)):
-            return _warned(*self._of_file(Path(audio)), f"{printable(audio)}: ")
+            return _warned(*self._of_file(path_of(audio)), f"{printable(audio)}: ")
         samples, rate = _checked(audio, sample_rate)
         checks = SignalChecks(rate)
         track = join(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
 
-    def _of_file(self, path: Path) -> tuple[MemoryTrack, list[AudioWarning]]:
+    def _of_file(self, path: AnyPath) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:
             with AudioFile(path) as file:
                 checks = SignalChecks(file.sample_rate)
@@ -197,7 +204,9 @@ class Extractor:
         except (AudioError, TokensError) as error:
             raise type(error)(f"{printable(path)}: {error}") from error
 
-    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Tokens]:
+    def stream(
+        self, blocks: Iterable[Array], sample_rate: int, empty: Empty = _empty
+    ) -> Generator[Tokens, None, None]:
         """Extract a track that comes in blocks, with bounded memory.
 
         Parameters
@@ -205,6 +214,8 @@ class Extractor:
         blocks : iterable of (n, channels) float32 arrays
         sample_rate : int
             Hz.
+        empty : callable
+            Gives memory for arrays, float32 of a shape, to threads side by side.
 
         Yields
         ------
@@ -215,7 +226,8 @@ class Extractor:
         mono = _never_empty(mono_at_rate(blocks, sample_rate, self.config.mel.sample_rate))
         frames = self._log_mel.stream(mono)
         batches = cut(frames, self.config.window, BATCH_WINDOWS[self.backend.device])
-        yield from side_by_side(self._tokens, batches, self._side_by_side)
+        tokens = partial(self._tokens, empty=empty)
+        yield from side_by_side(tokens, batches, self._side_by_side)
 
     @cached_property
     def _side_by_side(self) -> int:
@@ -224,22 +236,29 @@ class Extractor:
             return 1
         return self._threads or usable_cores()
 
-    def _tokens(self, windows: Windows) -> Tokens:
+    def _tokens(self, windows: Windows, empty: Empty) -> Tokens:
         tokens, attention = self.backend.run(windows.mel)
         layers = self.request.layers
         frame_rate = self.config.mel.frame_rate
         kept = np.arange(windows.keep[0, 0], windows.keep[-1, 1])
-        sequence = np.empty((len(layers), len(kept), self.config.model.dim), np.float32)
+        sequence = empty((len(layers), len(kept), self.config.model.dim))
         for layer, row in zip(layers, sequence, strict=True):
             windows.kept(tokens[layer][:, 1:], out=row)
         return Tokens(
             layers=layers,
-            class_token=np.stack([tokens[layer][:, 0] for layer in layers]),
+            class_token=_stacked([tokens[layer][:, 0] for layer in layers], empty),
             sequence_tokens=sequence,
             time=kept / frame_rate,
             window_start=windows.start / frame_rate,
-            attention=np.stack([attention[k] for k in attended(layers)]) if attention else None,
+            attention=_stacked([attention[k] for k in attended(layers)], empty)
+            if attention
+            else None,
         )
+
+
+def _stacked(arrays: Sequence[Array], empty: Empty) -> Array:
+    """Arrays of one shape as one array, in memory that `empty` gives."""
+    return np.stack(arrays, out=empty((len(arrays), *arrays[0].shape)))
 
 
 def _warned(track: MemoryTrack, found: Sequence[AudioWarning], name: str = "") -> MemoryTrack:

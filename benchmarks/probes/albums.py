@@ -6,15 +6,18 @@ Linear probes, cross-validated: every recording is scored once, by a probe that 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from benchmarks.probes.linear import fit_classes, fit_tags
 from benchmarks.probes.recordings import found_again, halves_of, of_manifest
 from benchmarks.probes.systems import System
-from benchmarks.probes.whole import average_precision
+from vit1dx.probe.measure import measure_whole
+from vit1dx.probe.splits import folds
+from vit1dx.probe.whole import class_targets, tag_targets
 
 TASKS = ("other half", "album", "artist")
 FOLDS = 5
@@ -55,18 +58,36 @@ def scored(
         precision over the artists of `LEAST_RECORDINGS` recordings or more.
     """
     tracks = halves.reshape(len(albums), 2, -1).mean(axis=1).astype(np.float32)
-    names, album = np.unique(albums, return_inverse=True)
-    common = [name for name in sorted(set(artists)) if artists.count(name) >= LEAST_RECORDINGS]
-    tags = np.array([[artist == name for name in common] for artist in artists])
-    right, precision = [], []
-    for seed in range(seeds):
-        folds = np.random.default_rng(seed).permutation(len(tracks)) % FOLDS
-        classes, logits = np.zeros(len(tracks), int), np.zeros(tags.shape)
-        for fold in range(FOLDS):
-            fit, test = folds != fold, folds == fold
-            classes[test] = fit_classes(tracks[fit], album[fit], len(names)).classes(tracks[test])
-            logits[test] = fit_tags(tracks[fit], tags[fit]).logits(tracks[test])
-        right.append((classes == album).mean())
-        precision += [average_precision(tags[:, i], logits[:, i]) for i in range(len(common))]
-    means = (found_again(halves), float(np.mean(right)), float(np.mean(precision)))
-    return dict(zip(TASKS, means, strict=True))
+    ids = [str(number) for number in range(len(tracks))]
+    groups = dict(zip(ids, ids, strict=True))
+    common = {name for name in set(artists) if artists.count(name) >= LEAST_RECORDINGS}
+    tags = {i: [a if a in common else ""] for i, a in zip(ids, artists, strict=True)}
+    found = [found_again(halves)]
+    for targets, measure in (
+        (class_targets(dict(zip(ids, albums, strict=True)), groups), "accuracy"),
+        (tag_targets(tags, groups, "\0"), "mAP"),
+    ):
+        places = [int(track_id) for track_id in targets.ids]
+        divided = folds([*targets.ids], targets.strata, FOLDS, seeds, FOLDS)
+        with threadpool_limits(1):
+            each = measure_whole(_Given(tracks[places]), targets, divided)
+        found.append(float(np.nanmean([fold.test[measure] for fold in each])))
+    return dict(zip(TASKS, found, strict=True))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Vectors that are there already."""
+
+    table: np.ndarray
+    name: str = ""
+    layer: int | None = None
+    tokens: str = ""
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """See `vit1dx.probe.features.Feature`."""
+        return self.table
+
+    def frames(self, ids: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """There are none."""
+        raise NotImplementedError

@@ -3,60 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.events import Counts
-from benchmarks.probes.linear import EXCLUDED, Probe, fit_classes, fit_tags
+from benchmarks.probes.features import Remembered, divided
 from benchmarks.probes.scores import Scores
-from benchmarks.probes.systems import CONFIG, with_context
-from benchmarks.probes.truth import CHORD_CLASSES, KEY_CLASSES, Truth
-from vit1dx.analysis.peaks import peaks
+from benchmarks.probes.truth import PITCHES, Truth
+from vit1dx.probe.annotations import Annotation
+from vit1dx.probe.linear import Kind
+from vit1dx.probe.local import LocalTask, SpanTask, Tally, local_task
+from vit1dx.probe.measure import Annotated, measure_local
+from vit1dx.probe.music import KEYS, key_class
 
-RATE = CONFIG.mel.frame_rate
-EVENTS = {"beats": 0.07, "downbeats": 0.07, "onsets": 0.05}  # s of tolerance
+EVENTS = ("beats", "downbeats", "onsets")
 TASKS = ("chords", "local key", *EVENTS, "notes")
 CONTEXTS = ("frame", "0.5 s")
 EVERY = 6  # frames between those that a probe is fitted on
-FITTED_SHARE = 0.75  # of the songs; the others choose thresholds
-HEIGHTS = tuple(np.round(np.arange(0.0, 2.4, 0.3), 1))
-NOTE_LOGITS = tuple(np.round(np.arange(-2.0, 1.0, 0.25), 2))
+HELD_OUT = 0.25  # of the songs, to choose thresholds and layers on
+NOTE_LOGITS = tuple(float(each) for each in np.arange(-2.0, 1.0, 0.25))
+#: The measure of a task that is reported.
+MEASURES = dict.fromkeys(EVENTS, "F, all events")
+
+
+@dataclass(frozen=True)
+class NoteTask(LocalTask):
+    """Which pitches sound, in each frame."""
+
+    name: str = "notes"
+    kind: Kind = "tags"
+    classes: tuple[str, ...] = tuple(map(str, PITCHES))
+    measures: tuple[str, ...] = ("F of frames",)
+
+    def target(self, annotation: Truth, time: np.ndarray) -> np.ndarray:
+        """The pitches of each frame."""
+        return annotation.notes(len(time))
+
+    def tally(self, every: int) -> Tally:
+        """See `LocalTask`."""
+        return _NoteTally(self)
+
+
+def _none() -> np.ndarray:
+    return np.zeros(len(NOTE_LOGITS))
 
 
 @dataclass
-class Frames:
-    """A render's frames and truth, ready for probes.
+class _NoteTally(Tally):
+    task: NoteTask
+    hits: np.ndarray = field(default_factory=_none)
+    estimated: np.ndarray = field(default_factory=_none)
+    true: int = 0
 
-    Attributes
-    ----------
-    features : (time, dim) array
-    chords, keys : (time,) arrays of classes
-    tags : (time, outputs) array
-        A column for each of `EVENTS`, then the notes.
-    truth : Truth
-    source : str
-    """
+    def add(self, annotation: Truth, time: np.ndarray, outputs: np.ndarray) -> None:
+        sounding = self.task.target(annotation, time) > 0
+        self.true += int(sounding.sum())
+        for place, least in enumerate(NOTE_LOGITS):
+            found = outputs >= least
+            self.hits[place] += int((found & sounding).sum())
+            self.estimated[place] += int(found.sum())
 
-    features: np.ndarray
-    chords: np.ndarray
-    keys: np.ndarray
-    tags: np.ndarray
-    truth: Truth
-    source: str
+    @property
+    def choice(self) -> float | None:
+        return NOTE_LOGITS[int(self._f().argmax())]
+
+    def scores(self, choice: float | None) -> dict[str, float]:
+        assert choice is not None
+        return {self.task.measures[0]: float(self._f()[NOTE_LOGITS.index(choice)])}
+
+    def _f(self) -> np.ndarray:
+        return 2 * self.hits / np.maximum(self.estimated + self.true, 1)
 
 
-def read(memory: Memory, system: str, name: str, context: str, render: Render) -> Frames:
-    """A render's frames of one feature."""
-    features = memory.read(system, render, "frames", name)
-    if context != "frame":
-        features = with_context(features)
-    n, truth = len(features), render.truth
-    events = [truth.event_frames(event, n)[:, None] for event in EVENTS]
-    tags = np.concatenate([*events, truth.notes(n)], axis=1)
-    return Frames(features, truth.chords(n), truth.keys(n), tags, truth, render.source)
+def _tasks() -> dict[str, LocalTask]:
+    measures = ("share of time", "frame accuracy")
+    key = SpanTask("local key", KEYS, measures, key_class, np.eye(len(KEYS)))
+    return {
+        "chords": local_task("chords"),
+        "local key": key,
+        **{event: local_task(event) for event in EVENTS},
+        "notes": NoteTask(),
+    }
+
+
+def _annotation(task: str, truth: Truth) -> Any:
+    """What is known of a render for a task; None where nothing is."""
+    if task == "notes":
+        return truth
+    if task in EVENTS:
+        times = truth.events(task)
+        return None if times is None or not len(times) else Annotation(times, times)
+    spans = truth.spans({"local key": "keys"}.get(task, task))
+    return spans if spans.labels else None
 
 
 def measure(
@@ -68,100 +109,29 @@ def measure(
     test: Sequence[Render],
     seeds: int,
 ) -> list[Scores]:
-    """Score one feature on every task; each seed draws songs and frames to fit.
+    """Score one feature on every task; each seed draws the songs held out, and frames to fit.
 
     Returns
     -------
     list of Scores
-        Accuracy of chords (25 classes, by duration) and of the local key (24); F of beats and
-        downbeats (70 ms), onsets (50 ms) and notes (frames).
+        Share of time of chords (25 classes) and of the local key (24); F of beats and downbeats
+        (70 ms), onsets (50 ms) and notes (frames).
     """
-    torch.set_num_threads(1)
-    fitted = [read(memory, system, name, context, render) for render in fit]
-    tested = [read(memory, system, name, context, render) for render in test]
-    return [_score(fitted, tested, np.random.default_rng(seed)) for seed in range(seeds)]
-
-
-def _score(fit: list[Frames], test: list[Frames], rng: np.random.Generator) -> Scores:
-    order = [fit[i] for i in rng.permutation(len(fit))]
-    part = round(FITTED_SHARE * len(order))
-    fitted, held_out = order[:part], order[part:]
-    offset = int(rng.integers(EVERY))
-
-    def rows(name: str) -> np.ndarray:
-        return np.concatenate([getattr(track, name)[offset::EVERY] for track in fitted])
-
-    features = rows("features")
-    chords = fit_classes(features, rows("chords"), CHORD_CLASSES)
-    keys = fit_classes(features, rows("keys"), KEY_CLASSES)
-    tags = fit_tags(features, rows("tags"))
-    before, after = ([(t, tags.logits(t.features)) for t in group] for group in (held_out, test))
-    choices = _choices(before)
-    return Scores(
-        held_out=_classes(chords, keys, held_out) | _tag_scores(before, choices),
-        test=_classes(chords, keys, test) | _tag_scores(after, choices),
-    )
-
-
-def _classes(chords: Probe, keys: Probe, tracks: list[Frames]) -> dict[str, float]:
-    sources = sorted({track.source for track in tracks if (track.chords != EXCLUDED).any()})
-    by_source = {
-        f"chords, {source}": _accuracy(chords, [t for t in tracks if t.source == source], "chords")
-        for source in sources
-    }
-    return {
-        "chords": _accuracy(chords, tracks, "chords"),
-        **by_source,
-        "local key": _accuracy(keys, tracks, "keys"),
-    }
-
-
-def _accuracy(probe: Probe, tracks: Sequence[Frames], kind: str) -> float:
-    hits = known = 0
-    for track in tracks:
-        truth = getattr(track, kind)
-        rows = truth != EXCLUDED
-        if rows.any():
-            hits += int((probe.classes(track.features[rows]) == truth[rows]).sum())
-            known += int(rows.sum())
-    return hits / known
-
-
-Scored = list[tuple[Frames, np.ndarray]]
-
-
-def _choices(tracks: Scored) -> dict[str, float]:
-    """The height of a peak, or the logit of a note, that serves each task best."""
-    heights = {
-        event: max(HEIGHTS, key=lambda h: _event_f(tracks, column, event, h))
-        for column, event in enumerate(EVENTS)
-    }
-    return {**heights, "notes": max(NOTE_LOGITS, key=lambda logit: _note_f(tracks, logit))}
-
-
-def _tag_scores(tracks: Scored, choices: dict[str, float]) -> dict[str, float]:
-    events = {
-        event: _event_f(tracks, column, event, choices[event])
-        for column, event in enumerate(EVENTS)
-    }
-    return {**events, "notes": _note_f(tracks, choices["notes"])}
-
-
-def _event_f(tracks: Scored, column: int, event: str, height: float) -> float:
-    counts = Counts()
-    for track, logits in tracks:
-        times = track.truth.events(event)
-        if times is not None:
-            activation = 1 / (1 + np.exp(-logits[:, column]))
-            counts.add(times, peaks(activation, height, RATE), EVENTS[event])
-    return counts.f_measure
-
-
-def _note_f(tracks: Scored, least: float) -> float:
-    hits = estimated = true = 0
-    for track, logits in tracks:
-        found, sounding = logits[:, len(EVENTS) :] >= least, track.tags[:, len(EVENTS) :] > 0
-        hits += int((found & sounding).sum())
-        estimated += int(found.sum())
-        true += int(sounding.sum())
-    return 2 * hits / (estimated + true) if estimated + true else 0.0
+    renders = [*fit, *test]
+    feature = Remembered(memory, system, name, renders, context)
+    scores = [Scores({}, {}) for _ in range(seeds)]
+    for task in _tasks().values():
+        known = {
+            place: annotation
+            for place, render in enumerate(renders)
+            if (annotation := _annotation(task.name, render.truth)) is not None
+        }
+        is_fit = np.array([place < len(fit) for place in known])
+        tracks = Annotated([str(place) for place in known], list(known.values()))
+        own = MEASURES.get(task.name, task.measures[0])
+        for seed, fold in enumerate(divided(is_fit, HELD_OUT, seeds)):
+            with threadpool_limits(1):
+                (found,) = measure_local(feature, tracks, task, [fold], EVERY, seed)
+            scores[seed].held_out[task.name] = found.held_out[own]
+            scores[seed].test[task.name] = found.test[own]
+    return scores

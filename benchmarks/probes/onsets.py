@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.probes.collection import Memory, Render
 from benchmarks.probes.curves import RATE
-from benchmarks.probes.events import Counts
 from vit1dx.analysis.peaks import peaks
+from vit1dx.probe.scores import Counts
 
 ONSET_TOLERANCE = 0.05  # s
 HEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.linear import EXCLUDED
 from benchmarks.probes.systems import CONFIG
 from benchmarks.probes.truth import Truth
 from vit1dx.analysis.similarity import self_similarity
+from vit1dx.probe.music import EXCLUDED
 
 RATE = CONFIG.mel.frame_rate
 BLOCK = 8  # frames, 0.256 s, averaged for all dimensions but beats
@@ -87,7 +87,7 @@ def _sections(truth: Truth, time: np.ndarray) -> np.ndarray | None:
         return None
     names = {label: i for i, label in enumerate(sorted({s[2] for s in truth.labels["sections"]}))}
     n = int(time[-1] * RATE) + BLOCK
-    return _same(_at(truth.spans("sections", n, names.__getitem__, EXCLUDED), time))
+    return _same(_at(truth.classes("sections", n, names.__getitem__), time))
 
 
 def _instruments(truth: Truth, time: np.ndarray) -> np.ndarray:

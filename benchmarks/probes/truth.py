@@ -8,36 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import mir_eval
 import numpy as np
 
-from benchmarks.probes.linear import EXCLUDED
-from weights.recipe.corpus.harte import quality_of, root_of
+from vit1dx.probe.annotations import Annotation
+from vit1dx.probe.frames import classes_at
+from vit1dx.probe.music import EXCLUDED, chord_class
 from weights.recipe.corpus.labels import labels_path, read_labels
 
-CHORD_CLASSES = 25  # 12 major, 12 minor, none
-KEY_CLASSES = 24
 PITCHES = range(21, 109)  # a piano's
 SLOWEST_CLASSES = (80.0, 100.0, 120.0, 140.0)  # beats a minute between classes of tempo
 DRUMS = "drums"
-
-
-def chord_class(label: str) -> int:
-    """0 to 11 for major, 12 to 23 for minor, by root; 24 for none; `EXCLUDED` for other chords.
-
-    These are the chords that mir_eval's "majmin" compares.
-    """
-    root, intervals, _ = mir_eval.chord.encode(label)
-    if root < 0:
-        return 24 if label == "N" else EXCLUDED
-    triad = tuple(int(step) for step in np.flatnonzero(intervals[:8]))
-    kinds = {(0, 4, 7): 0, (0, 3, 7): 12}
-    return int(root) + kinds[triad] if triad in kinds else EXCLUDED
-
-
-def key_class(label: str) -> int:
-    """0 to 11 for major, 12 to 23 for minor, by tonic."""
-    return root_of(label) + 12 * (quality_of(label) == "min")
 
 
 @dataclass(frozen=True)
@@ -55,39 +35,24 @@ class Truth:
     labels: dict[str, Any]
     frame_rate: float
 
-    def spans(self, name: str, n: int, code: Callable[[str], int], other: int) -> np.ndarray:
-        """Class of each of n frames, from spans of labels; `other` where there is none."""
-        classes = np.full(n, other)
-        time = np.arange(n) / self.frame_rate
-        for start, end, label in self.labels[name] or ():
-            classes[(time >= start) & (time < end)] = code(label)
-        return classes
+    def spans(self, name: str) -> Annotation:
+        """Chords, keys or sections; nothing where they are not known."""
+        rows = self.labels[name] or ()
+        start, end = (np.array([row[column] for row in rows], float) for column in (0, 1))
+        return Annotation(start, end, tuple(row[2] for row in rows))
+
+    def classes(self, name: str, n: int, code: Callable[[str], int]) -> np.ndarray:
+        """Class of each of n frames, from spans of labels; `EXCLUDED` where there is none."""
+        return classes_at(np.arange(n) / self.frame_rate, self.spans(name), code)
 
     def chords(self, n: int) -> np.ndarray:
         """Chord class of n frames."""
-        return self.spans("chords", n, chord_class, EXCLUDED)
-
-    def keys(self, n: int) -> np.ndarray:
-        """Key class of n frames."""
-        return self.spans("keys", n, key_class, EXCLUDED)
+        return self.classes("chords", n, chord_class)
 
     def events(self, name: str) -> np.ndarray | None:
         """Times of beats, downbeats or onsets, s; None where they are not known."""
         found = self.labels[name]
         return None if found is None else np.asarray(found, dtype=float)
-
-    def event_frames(self, name: str, n: int) -> np.ndarray:
-        """1 at the frame nearest to each event, 0.5 at its neighbours, (n,)."""
-        target = np.zeros(n, np.float32)
-        times = self.events(name)
-        if times is None:
-            return target
-        frames = np.round(times * self.frame_rate).astype(int)
-        for shift, value in ((-1, 0.5), (1, 0.5), (0, 1.0)):
-            places = frames + shift
-            places = places[(places >= 0) & (places < n)]
-            target[places] = np.maximum(target[places], value)
-        return target
 
     @cached_property
     def _pitched(self) -> tuple[np.ndarray, ...]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import mir_eval
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits
 
 from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
+from benchmarks.probes.features import Remembered, divided
 from benchmarks.probes.scores import Scores
-from benchmarks.probes.truth import KEY_CLASSES, SLOWEST_CLASSES, Truth, key_class
-from weights.recipe.corpus.harte import PITCH_NAMES
+from benchmarks.probes.truth import SLOWEST_CLASSES, Truth
+from vit1dx.probe.measure import measure_whole
+from vit1dx.probe.music import EXCLUDED, key_class
+from vit1dx.probe.whole import ClassTask, KeyTask, TagTask, Targets, WholeTask
 
 TASKS = ("instruments", "key", "key, weighted", "tempo", "style")
-FITTED_SHARE = 0.8  # of the tracks, drawn anew for each seed
+HELD_OUT = 0.2  # of the tracks to fit on, drawn anew for each seed
 LEAST_POSITIVES = 5  # tracks that an instrument family must play in, and must be missing from
+#: Our names of scores, by task and measure.
+NAMES = {
+    "instruments": {"mAP": "instruments"},
+    "key": {"accuracy": "key", "weighted": "key, weighted"},
+    "tempo": {"accuracy": "tempo"},
+    "style": {"accuracy": "style"},
+}
 
 
 def measure(
@@ -28,7 +35,7 @@ def measure(
     test: Sequence[Render],
     seeds: int,
 ) -> list[Scores]:
-    """Score one feature on every task; each seed draws the tracks to fit.
+    """Score one feature on every task; each seed draws the tracks that choices are made on.
 
     Returns
     -------
@@ -36,53 +43,44 @@ def measure(
         Mean average precision over instrument families; accuracy of the key (24) and its MIREX
         score; accuracy of the tempo's class (5) and of the style (22, composed songs).
     """
-    torch.set_num_threads(1)
-    before = Group.of(memory, system, name, fit)
-    after = Group.of(memory, system, name, test)
-    families = _families(fit, test)
-    styles = sorted({style for render in fit if (style := render.truth.style)})
-    scores = []
-    for seed in range(seeds):
-        order = np.random.default_rng(seed).permutation(len(fit))
-        part = round(FITTED_SHARE * len(fit))
-        fitted, held_out = before.take(order[:part]), before.take(order[part:])
-        both = (_probed(fitted, group, families, styles) for group in (held_out, after))
-        scores.append(Scores(*both))
+    renders = [*fit, *test]
+    feature = Remembered(memory, system, name, renders)
+    scores = [Scores({}, {}) for _ in range(seeds)]
+    for task, targets in _targets(fit, test).items():
+        is_fit = np.array([int(place) < len(fit) for place in targets.ids])
+        with threadpool_limits(1):
+            found = measure_whole(feature, targets, divided(is_fit, HELD_OUT, seeds))
+        for each, one in zip(scores, found, strict=True):
+            for measure, ours in NAMES[task].items():
+                each.held_out[ours] = one.held_out[measure]
+                each.test[ours] = one.test[measure]
     return scores
 
 
-@dataclass
-class Group:
-    """Renders and their vectors, (render, dim)."""
+def _targets(fit: Sequence[Render], test: Sequence[Render]) -> dict[str, Targets]:
+    truths = [render.truth for render in (*fit, *test)]
+    families = tuple(_families(fit, test))
+    styles = tuple(sorted({truth.style for truth in truths[: len(fit)] if truth.style}))
+    tempos = tuple(map(str, range(len(SLOWEST_CLASSES) + 1)))
+    everyone = [str(place) for place in range(len(truths))]
+    tags = np.array([[f in t.families for f in families] for t in truths], np.float32)
 
-    renders: list[Render]
-    vectors: np.ndarray
-
-    @classmethod
-    def of(cls, memory: Memory, system: str, name: str, renders: Sequence[Render]) -> Group:
-        """Renders with one feature of a system."""
-        vectors = [memory.read(system, render, "whole", name) for render in renders]
-        return cls(list(renders), np.stack(vectors))
-
-    def take(self, rows: np.ndarray) -> Group:
-        """Some of them."""
-        return Group([self.renders[row] for row in rows], self.vectors[rows])
-
-    def classes(self, of: Callable[[Truth], int]) -> np.ndarray:
-        """Class of each, (render,)."""
-        return np.array([of(render.truth) for render in self.renders])
-
-
-def _probed(fit: Group, test: Group, families: list[str], styles: list[str]) -> dict[str, float]:
     def style(truth: Truth) -> int:
         return styles.index(truth.style) if truth.style in styles else EXCLUDED
 
     return {
-        "instruments": _instruments(fit, test, families),
-        **_keys(fit, test),
-        "tempo": _accuracy(fit, test, lambda t: t.tempo_class, len(SLOWEST_CLASSES) + 1),
-        "style": _accuracy(fit, test, style, len(styles)),
+        "instruments": Targets(TagTask(families), everyone, tags, []),
+        "key": _known(KeyTask(), truths, lambda t: key_class(t.key) if t.key else EXCLUDED),
+        "tempo": _known(ClassTask(tempos), truths, lambda t: t.tempo_class),
+        "style": _known(ClassTask(styles), truths, style),
     }
+
+
+def _known(task: WholeTask, truths: Sequence[Truth], of: Callable[[Truth], int]) -> Targets:
+    """Classes of the tracks of which there is one."""
+    classes = {str(place): of(truth) for place, truth in enumerate(truths)}
+    known = {place: number for place, number in classes.items() if number != EXCLUDED}
+    return Targets(task, list(known), np.array(list(known.values())), [])
 
 
 def _families(fit: Sequence[Render], test: Sequence[Render]) -> list[str]:
@@ -104,45 +102,3 @@ def _families(fit: Sequence[Render], test: Sequence[Render]) -> list[str]:
 
 def _all_families(group: Sequence[Render]) -> set[str]:
     return set().union(*(render.truth.families for render in group))
-
-
-def _instruments(fit: Group, test: Group, families: list[str]) -> float:
-    def tags(group: Group) -> np.ndarray:
-        return np.array([[f in r.truth.families for f in families] for r in group.renders])
-
-    logits, truth = fit_tags(fit.vectors, tags(fit)).logits(test.vectors), tags(test)
-    found = [i for i in range(len(families)) if truth[:, i].any()]
-    return float(np.mean([average_precision(truth[:, i], logits[:, i]) for i in found]))
-
-
-def average_precision(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Mean, over the true ones, of the precision down to each when sorted by score."""
-    hits = truth[np.argsort(-scores, kind="stable")].astype(float)
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float((precision * hits).sum() / hits.sum())
-
-
-def _keys(fit: Group, test: Group) -> dict[str, float]:
-    def key(truth: Truth) -> int:
-        return key_class(truth.key) if truth.key else EXCLUDED
-
-    probe = fit_classes(fit.vectors, fit.classes(key), KEY_CLASSES)
-    known = test.classes(key)
-    pairs = list(zip(known, probe.classes(test.vectors), strict=True))
-    pairs = [(truth, found) for truth, found in pairs if truth != EXCLUDED]
-    weighted = [mir_eval.key.weighted_score(_key_name(t), _key_name(f)) for t, f in pairs]
-    return {
-        "key": float(np.mean([truth == found for truth, found in pairs])),
-        "key, weighted": float(np.mean(weighted)),
-    }
-
-
-def _key_name(number: int) -> str:
-    return f"{PITCH_NAMES[number % 12]} {'minor' if number >= 12 else 'major'}"
-
-
-def _accuracy(fit: Group, test: Group, of: Callable[[Truth], int], n_classes: int) -> float:
-    truth = test.classes(of)
-    found = fit_classes(fit.vectors, fit.classes(of), n_classes).classes(test.vectors)
-    known = truth != EXCLUDED
-    return float((found[known] == truth[known]).mean())

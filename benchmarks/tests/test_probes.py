@@ -7,11 +7,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import mir_eval
 import numpy as np
 import pytest
 import soundfile
-from sklearn.metrics import average_precision_score
 from typer.testing import CliRunner
 
 from benchmarks.probes import albums, recordings, similarity, systems
@@ -19,19 +17,16 @@ from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
 from benchmarks.probes.curves import head_curves
 from benchmarks.probes.earlier import KINDS, Disagreement, with_baselines
-from benchmarks.probes.events import matches
-from benchmarks.probes.linear import EXCLUDED, fit_classes, fit_tags
 from benchmarks.probes.onsets import Onsets
-from benchmarks.probes.truth import CHORD_CLASSES, Truth, chord_class, key_class
-from benchmarks.probes.whole import average_precision
+from benchmarks.probes.truth import Truth
 from vit1dx.analysis.peaks import peaks
 from vit1dx.analysis.similarity import self_similarity
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.probe.music import EXCLUDED
 from vit1dx.tokens import MemoryTrack
 from weights.recipe import steer
 from weights.recipe.corpus.__main__ import app as corpus_app
-from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
 from weights.recipe.tests.needs import needs_data, needs_synth
 
 RATE = 31.25
@@ -48,43 +43,19 @@ def label(**more: object) -> dict[str, object]:
     return {**empty, "onsets": [], "voices": [], **more}
 
 
-@pytest.mark.parametrize("quality", [*QUALITIES, "maj/3", "min7/b3"])
-def test_chord_classes_are_those_that_mir_eval_compares(quality: str) -> None:
-    chord = f"Eb:{quality}"
-    triads = [f"{root}:{kind}" for kind in ("maj", "min") for root in PITCH_NAMES] + ["N"]
-    scores = mir_eval.chord.majmin([chord] * CHORD_CLASSES, triads)
-    assert chord_class(chord) == (EXCLUDED if (scores < 0).any() else int(np.argmax(scores)))
-
-
-def test_classes_of_no_chord_and_of_keys() -> None:
-    assert (chord_class("N"), chord_class("X")) == (24, EXCLUDED)
-    assert (key_class("C:maj"), key_class("Bb:min")) == (0, 22)
-
-
-def test_frames_of_spans_events_and_notes() -> None:
+def test_frames_of_spans_and_notes() -> None:
     notes = {"onset": [0.1, 0.0], "offset": [0.2, 1.0], "pitch": [60, 36], "voice": [0, 1]}
     truth = Truth(
         label(
             chords=[[0.0, 0.5, "C:maj"], [0.5, 1.0, "A:min"]],
-            beats=[0.32],
             notes=notes,
             voices=[{"drums": False}, {"drums": True}],
         ),
         RATE,
     )
     assert truth.chords(40).tolist() == [0] * 16 + [21] * 16 + [EXCLUDED] * 8
-    assert np.flatnonzero(truth.event_frames("beats", 40)).tolist() == [9, 10, 11]
-    assert truth.event_frames("beats", 40)[10] == 1
     roll = truth.notes(40)
     assert np.argwhere(roll).tolist() == [[frame, 60 - 21] for frame in (4, 5, 6)]  # no drums
-
-
-def test_matches_are_as_many_as_mir_evals_bipartite_ones() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        reference, estimated = (np.sort(rng.uniform(0, 5, rng.integers(0, 60))) for _ in "ab")
-        expected = len(mir_eval.util.match_events(reference, estimated, 0.05))
-        assert matches(reference, estimated, 0.05) == expected
 
 
 def test_peaks_are_placed_between_frames() -> None:
@@ -93,31 +64,6 @@ def test_peaks_are_placed_between_frames() -> None:
     activation = np.exp(-((grid[:, None] - times) ** 2) / (2 * 0.03**2)).sum(1)
     np.testing.assert_allclose(peaks(activation, 0.5, RATE), times, atol=0.004)
     np.testing.assert_allclose(peaks(activation, 0.5, RATE, lag=1), times - 1 / RATE, atol=0.004)
-
-
-@pytest.mark.slow
-def test_probes_learn_what_is_linear_and_only_that() -> None:
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((3000, 10)).astype(np.float32)
-    correlated = features @ rng.standard_normal((10, 10)).astype(np.float32) * 1000
-    classes = (features @ rng.standard_normal((10, 4))).argmax(1)
-    shuffled = rng.permutation(classes)
-    classes[::10] = EXCLUDED
-    found = fit_classes(correlated[:2000], classes[:2000], 4).classes(correlated[2000:])
-    known = classes[2000:] != EXCLUDED
-    assert (found == classes[2000:])[known].mean() > 0.97
-    chance = fit_classes(correlated[:2000], shuffled[:2000], 4).classes(correlated[2000:])
-    assert (chance == shuffled[2000:]).mean() < 0.4
-    tags = features[:, :2] > 0
-    logits = fit_tags(correlated[:2000], tags[:2000]).logits(correlated[2000:])
-    assert ((logits > 0) == tags[2000:]).mean() > 0.97
-
-
-def test_average_precision_is_scikit_learns() -> None:
-    rng = np.random.default_rng(0)
-    truth, scores = rng.random(200) < 0.3, rng.random(200)
-    expected = average_precision_score(truth, scores)
-    assert average_precision(truth, scores) == pytest.approx(expected)
 
 
 def test_context_is_the_means_before_and_after() -> None:

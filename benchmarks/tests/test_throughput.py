@@ -13,35 +13,32 @@ import soundfile
 
 from benchmarks import music
 from benchmarks.processes import CommandFailed, Cost, measured
-from benchmarks.throughput.curves import Point
+from benchmarks.throughput.contenders import vit1dx
 from benchmarks.throughput.parts import Part
 from benchmarks.throughput.rounds import Results, Round
-from benchmarks.throughput.targets import TARGETS
-from vit1dx.parallel import usable_cores
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1 --most-files 10 --longest 5".split()
+TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1".split()
 
 
 @pytest.mark.slow
 def test_a_tiny_run(tmp_path: Path) -> None:
-    named = ["vit1dx fp32", "naive script", "naive script, DataLoader", "basic-pitch"]
+    ours = "vit1dx onnx fp32, layers 4,8"
+    named = [ours, "naive script", "naive script, DataLoader", "basic-pitch"]
     peers = "--peers-python", "no-such-python"
     command = [sys.executable, "-m", "benchmarks.throughput", *TINY, *peers, "--out", str(tmp_path)]
-    options = ["--curves", "files", "--contenders", *named]
-    subprocess.run([*command, *options], check=True, cwd=ROOT, timeout=300)
+    subprocess.run([*command, "--contenders", *named], check=True, cwd=ROOT, timeout=300)
     found = json.loads((tmp_path / "throughput.json").read_text())
     assert list(found["contenders"]) == named[:3]
     assert found["skipped"] == {"basic-pitch": "no-such-python: No such file or directory"}
-    costs = found["contenders"]["vit1dx fp32"]["rounds"][0]
+    costs = found["contenders"][ours]["rounds"][0]
     assert costs["audio"] == 2 * 6 - 1
     assert min(costs["whole"].values()) > 0
-    assert list(found["parts"]) == ["decode", "resample", "mel", "model fp32"]
-    assert found["limits"]["fp32"] > 0
-    assert [point["what"] for point in found["curves"]["files"]] == ["start", "10 files"]
-    assert len(found["targets"]) == len(TARGETS)
+    assert list(found["parts"]) == ["decode", "resample", "mel", "model onnx fp32 4,8"]
+    assert found["contenders"][ours]["parts_cpu_a_second"] > 0
     table = (tmp_path / "throughput.md").read_text()
-    assert "| fp32, times the naive script | at least 3 |" in table
+    assert f"| {ours} |" in table
+    assert found["machine"]["processor"] in table
 
 
 @pytest.mark.parametrize("ending", music.FORMATS)
@@ -74,23 +71,18 @@ def test_a_command_that_fails_says_why() -> None:
         measured(["sh", "-c", "echo such is life >&2; exit 3"])
 
 
-def test_targets_judge_medians() -> None:
-    results = Results()
+def test_shares_are_of_medians() -> None:
+    one = vit1dx("onnx fp32")
+    results = Results(entered={one.name: one})
     for seconds, start in ((12.0, 2.0), (13.0, 1.0), (11.5, 1.5)):
-        one = Round(Cost(start, 1, 0), Cost(seconds, 6, 0), 2000.0)
-        results.rounds["vit1dx fp32"].append(one)
-        results.rounds["naive script"].append(Round(one.start, one.whole, 500.0))
-    for stage in ("decode", "resample", "mel", "model fp32"):
-        results.parts[stage] = [Part(seconds, 0.001) for seconds in (0.001, 0.002, 0.5)]
-    line = [Point(f"{n} files", n, [Cost(1 + n / 100, 0, 50 + n)]) for n in (1, 10, 100, 1000)]
-    figures = {t.what: t.figure(results, {"files": line}) for t in TARGETS}
-    assert figures["fp32, times the naive script"] == pytest.approx(4)
-    assert figures["one-file extract, s"] == 1.5
-    assert figures["files, departure from linear time"] == pytest.approx(0, abs=1e-9)
-    assert figures["memory at most files, times that at fewest"] == pytest.approx(1050 / 60)
-    assert figures["int8, times the naive script"] is None
-    rate, limit = results.rate("vit1dx fp32"), results.limit("fp32")
-    assert rate == 200
-    assert limit == usable_cores() / 0.008
-    assert figures["fp32, share of the sum-of-parts limit"] == rate / limit
-    assert results.useful("fp32") == pytest.approx(4 * 0.001 / (5 / 2000))
+        taken = Round(Cost(start, 1, 0), Cost(seconds, 6, 0), 2000.0)
+        results.rounds[one.name].append(taken)
+        results.rounds["naive script"].append(Round(taken.start, taken.whole, 500.0))
+    for stage in ("decode", "resample", "mel", "model onnx fp32 all"):
+        results.parts[stage] = [Part(seconds, 0.0005) for seconds in (0.001, 0.002, 0.5)]
+    assert results.rate(one.name) == 200
+    assert results.cpu(one.name) == pytest.approx(5 / 2000)
+    assert results.cpu("naive script") == pytest.approx(5 / 500)
+    assert results.parts_cpu(one) == pytest.approx(4 * 0.0005)
+    assert results.cpu("none") is None
+    assert results.parts_cpu(vit1dx("onnx int8")) is None

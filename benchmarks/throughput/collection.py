@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.music import write, write_shorts
+from benchmarks.music import write
 
 #: Songs that are composed; the others are the same under other names, no cheaper to decode.
 DISTINCT = 4
@@ -32,13 +32,6 @@ class Collection:
     def single(self, seconds: float, ending: str = "flac") -> Path:
         """A folder of one file."""
         return self._filled(f"{seconds:g}-seconds-{ending}", 1, seconds, ending)
-
-    def shorts(self, count: int) -> Path:
-        """A folder of one-second wav files, all different."""
-        folder = self.root / f"{count}-shorts"
-        if not folder.exists():
-            write_shorts(folder, count)
-        return folder
 
     def _filled(self, name: str, count: int, seconds: float, ending: str) -> Path:
         folder = self.root / name

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,11 +25,15 @@ class Contender:
         Of the folder and an empty folder for the output.
     most_songs : int or None
         How many files it is given; all by default.
+    way, layers : str
+        Of vit1dx: how it computes, and what.
     """
 
     name: str
     command: Callable[[Path, Path], list[str]]
     most_songs: int | None = None
+    way: str = ""
+    layers: str = ""
 
     def run(self, folder: Path, scratch: Path) -> Cost:
         """Extract a folder, and drop what comes out.
@@ -53,45 +54,44 @@ class Contender:
             shutil.rmtree(output)
 
 
-def vit1dx(name: str, *options: str) -> Contender:
+#: Ways of vit1dx to compute, by name, with their options.
+WAYS: dict[str, dict[str, str]] = {
+    f"{backend} {precision}": {"backend": backend, "precision": precision}
+    for backend, precisions in (
+        ("onnx", ("fp32", "int8")),
+        ("openvino", ("fp32", "bf16")),
+        ("torch", ("fp32", "bf16")),
+    )
+    for precision in precisions
+}
+TWO_LAYERS = "4,8"
+
+
+def vit1dx(way: str, layers: str = "all", attention: str = "none") -> Contender:
     """vit1dx's command line."""
+    options = {**WAYS[way], "layers": layers, "attention": attention}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    kept = "" if layers == "all" else f", layers {layers}"
+    kept += "" if attention == "none" else f", {attention} attention"
 
     def command(folder: Path, output: Path) -> list[str]:
-        tokens = ["--quiet", "--attention", "none"]  # what follows may ask for more
-        fixed = [sys.executable, "-m", "vit1dx", "extract", str(folder), *tokens]
-        return [*fixed, "-o", str(output / "features.h5"), *options]
+        fixed = [sys.executable, "-m", "vit1dx", "extract", str(folder), "--quiet"]
+        return [*fixed, "-o", str(output / "features.h5"), *words]
 
-    return Contender(name, command)
-
-
-def offered_precisions() -> list[str]:
-    """What ``vit1dx extract --precision`` takes; fp32 alone where there is no such option."""
-    command = [sys.executable, "-m", "vit1dx", "extract", "--help"]
-    wide = {**os.environ, "COLUMNS": "300", "NO_COLOR": "1"}
-    text = subprocess.run(command, env=wide, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"--precision\s+<([\w|]+)>", text)
-    names = found.group(1).split("|") if found else ["fp32"]
-    return [name for name in names if re.fullmatch(r"(fp|bf|int)\d+", name)]
+    return Contender(f"vit1dx {way}{kept}", command, way=way, layers=layers)
 
 
-def contenders(precisions: list[str], peers_python: str) -> Iterator[Contender]:
+def contenders(peers_python: str) -> Iterator[Contender]:
     """All of them."""
-    yield from _ours(precisions)
+    for way in WAYS:
+        yield vit1dx(way)
+        yield vit1dx(way, TWO_LAYERS)
+    yield vit1dx("onnx fp32", TWO_LAYERS, "class")
+    yield vit1dx("onnx fp32", TWO_LAYERS, "full")
     yield _script("naive script", "naive")
     yield _script("naive script, DataLoader", "naive_loader")
     yield Contender("basic-pitch", lambda *of: _basic_pitch(peers_python, *of), PEER_SONGS)
     yield Contender("swift-f0", lambda *of: _peer(peers_python, "swift-f0", *of), PEER_SONGS)
-
-
-def _ours(precisions: list[str]) -> Iterator[Contender]:
-    for name in precisions:
-        option = () if name == "fp32" else ("--precision", name)
-        yield vit1dx(f"vit1dx {name}", *option)
-        yield vit1dx(f"vit1dx {name}, 1 worker", *option, "--workers", "1")
-    yield vit1dx("vit1dx fp32, PyTorch", "--backend", "torch")
-    for extra, attention in (("", "none"), (", class rows", "class"), (", full attention", "full")):
-        options = "--layers", "4,8", "--attention", attention
-        yield vit1dx(f"vit1dx fp32, layers 4,8{extra}", *options)
 
 
 def _script(name: str, module: str) -> Contender:

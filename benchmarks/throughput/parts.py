@@ -1,6 +1,6 @@
 """The sum of parts: what decoding, resampling, mel and model take, each alone, and none written.
 
-As a script, ``python -m benchmarks.throughput.parts STAGE FILE [PRECISION]`` is one thread that
+As a script, ``python -m benchmarks.throughput.parts STAGE FILE [WAY LAYERS]`` is one thread that
 waits for a line on its standard input, works for a while, and prints how long a second of audio
 takes it, and how much processor time.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.processes import CommandFailed
+from benchmarks.throughput.contenders import WAYS
 from vit1dx._types import Array
 from vit1dx.audio.decode import AudioFile
 from vit1dx.audio.mel import LogMel
@@ -47,9 +48,9 @@ class Part:
     cpu: float
 
 
-def measure(stage: str, song: Path, precision: str = "fp32") -> Part:
-    """Measure a stage while all cores do the same."""
-    command = [sys.executable, "-m", __name__, stage, str(song), precision]
+def measure(stage: str, song: Path, *model: str) -> Part:
+    """Measure a stage while all cores do the same; the model in a way, and to some layers."""
+    command = [sys.executable, "-m", __name__, stage, str(song), *model]
     runs = [_start(command) for _ in range(usable_cores())]
     for run in runs:
         _expect_line(run)  # it is ready
@@ -82,7 +83,9 @@ def _expect_line(run: subprocess.Popen[str]) -> str:
     return line
 
 
-def work(stage: str, song: Path, precision: str) -> tuple[Callable[[], None], float]:
+def work(
+    stage: str, song: Path, way: str = "onnx fp32", layers: str = "all"
+) -> tuple[Callable[[], None], float]:
     """A stage to be done again and again, with what comes before it done already.
 
     Returns
@@ -93,7 +96,8 @@ def work(stage: str, song: Path, precision: str) -> tuple[Callable[[], None], fl
     """
     with AudioFile(song) as file:
         blocks, rate, seconds = list(file.blocks()), file.sample_rate, file.duration
-    extractor = _extractor(precision)
+    options: dict[str, Any] = dict(WAYS[way])
+    extractor = Extractor(layers, attention="none", threads=1, **options)
     mel = LogMel(extractor.config.mel)
     samples = list(mono_at_rate(blocks, rate, extractor.config.mel.sample_rate))
     frames = list(mel.stream(samples))
@@ -105,11 +109,6 @@ def work(stage: str, song: Path, precision: str) -> tuple[Callable[[], None], fl
         "model": lambda: _run(extractor, windows),
     }
     return works[stage], seconds
-
-
-def _extractor(precision: str) -> Extractor:
-    option: dict[str, Any] = {} if precision == "fp32" else {"precision": precision}
-    return Extractor(attention="none", threads=1, **option)
 
 
 def _decode(song: Path) -> None:
@@ -127,9 +126,9 @@ def _exhaust(stream: Iterable[np.ndarray]) -> None:
         pass
 
 
-def main(stage: str, song: Path, precision: str = "fp32") -> None:
+def main(stage: str, song: Path, *model: str) -> None:
     """Be one of the processes that work side by side."""
-    once, audio = work(stage, song, precision)
+    once, audio = work(stage, song, *model)
     once()
     print("ready", flush=True)
     sys.stdin.readline()

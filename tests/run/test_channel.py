@@ -88,6 +88,17 @@ def test_jobs_come_through_beside_releases(ends: Ends) -> None:
         assert worker.receive() == ({"do": number}, [])
 
 
+def test_what_is_filled_in_place_is_sent_without_a_copy(ends: Ends) -> None:
+    worker, run = ends
+    made = [worker.empty((2, 3), np.dtype(np.float32)) for _ in range(2)]
+    for number, array in enumerate(made):
+        array[...] = number
+        np.testing.assert_array_equal(worker.share(array), array)
+    worker.send({}, made)
+    same(run.receive()[1], made)
+    run.release()
+
+
 def test_the_end_of_the_other_side(ends: Ends) -> None:
     worker, run = ends
     worker.send({}, [worker.share(array) for array in ARRAYS])

@@ -171,6 +171,7 @@ def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.Mon
     """Some bytes a line, whatever is in it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stream, "LARGEST_BATCH", 500)
+    monkeypatch.setattr(lists, "BLOCK", 10_000)
     count = 20_000
     lines = (f"some/folder/{n // 100}/with/a/long/name/{n}.wav\n" for n in range(count))
     Path("list.txt").write_text("".join(lines))
@@ -180,7 +181,7 @@ def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(len(batch) for batch in stream.stream(listed)) == count
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 250 * count
+    assert peak < 200 * count
 
 
 def test_standard_input_may_be_a_long_list(cli: RunCli, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import soundfile
@@ -17,6 +17,9 @@ from vit1dx.cli.main import app
 from ..synth import song
 from .many import write_many
 from .test_report import HOSTILE, IDS, report
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webelement import WebElement
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -55,10 +58,10 @@ class Browser:
     def require_quiet(self) -> None:
         assert self.driver.get_log("browser") == []
 
-    def find(self, selector: str) -> list[webdriver.remote.webelement.WebElement]:
+    def find(self, selector: str) -> list[WebElement]:
         return list(self.driver.find_elements("css selector", selector))
 
-    def one(self, selector: str) -> webdriver.remote.webelement.WebElement:
+    def one(self, selector: str) -> WebElement:
         return self.find(selector)[0]
 
     def ask(self, expression: str) -> object:

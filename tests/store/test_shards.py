@@ -80,6 +80,9 @@ class _Sink:
         self._writer, self._id, self._size = writer, track_id, size
         self._track: Any = None
 
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return np.empty(shape, np.float32)
+
     def keep(self, array: Array) -> Array:
         return array
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from .._types import Array
 from ..errors import AudioError, AudioWarning
+from ..remote import AnyPath, RemotePath, path_of
 from .files import MAX_RATE, MIN_RATE, require_readable
 from .formats import Structure, inspect
 from .sndfile import SndfileDecoder
@@ -96,7 +96,7 @@ class AudioFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         self.status = require_readable(self.path)
         self._structure = inspect(self.path)
         self._openers: list[_Opener] = [_open_sndfile, _open_pyav]
@@ -144,9 +144,16 @@ class AudioFile:
             self._require_sane(block)
             self.frames += len(block)
             yield block
+        self._require_fetched()
         if not self.frames:
             raise self._stopped or AudioError("no audio in it: 0 samples decoded")
         self.warnings += self._judged()
+
+    def _require_fetched(self) -> None:
+        """Raise `AudioError` if fetching failed midway: decoders take that for the end."""
+        error = self.path.error if isinstance(self.path, RemotePath) else None
+        if error is not None:
+            raise AudioError(f"reading stopped after {self.duration:.3f} s: {error.strerror}")
 
     def _all_blocks(self) -> Iterator[Array]:
         """Of the first decoder; where that does not come to the end, the rest of the other."""
@@ -253,14 +260,14 @@ class AudioFile:
         self.close()
 
 
-_Opener = Callable[[Path, Structure], Decoder]
+_Opener = Callable[[AnyPath, Structure], Decoder]
 
 
-def _open_sndfile(path: Path, structure: Structure) -> Decoder:
+def _open_sndfile(path: AnyPath, structure: Structure) -> Decoder:
     return _usable(SndfileDecoder(path))
 
 
-def _open_pyav(path: Path, structure: Structure) -> Decoder:
+def _open_pyav(path: AnyPath, structure: Structure) -> Decoder:
     from .pyav import PyavDecoder
 
     return _usable(PyavDecoder(path, structure.end, unsized=structure.unread > 0))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
+from typing import Any
 
 from ..errors import AudioError
+from ..remote import AnyPath, RemotePath
 
 #: Rates outside these are a damaged header's, and would blow a block up beyond memory.
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
 
 
-def require_readable(path: Path) -> os.stat_result:
+def require_readable(path: AnyPath) -> os.stat_result:
     """Raise `AudioError` unless the path leads to a regular file with something in it.
 
     Decoders would blame the format.
@@ -30,6 +31,11 @@ def require_readable(path: Path) -> os.stat_result:
         raise AudioError(reason) from None
     except OSError as error:
         raise AudioError(error.strerror or str(error)) from None
+
+
+def for_decoders(path: AnyPath) -> Any:
+    """What libraries open a file by: its name, or where it is behind a URL, an open file."""
+    return path.open("rb") if isinstance(path, RemotePath) else os.fsencode(path)
 
 
 def mtime_ns(status: os.stat_result) -> int:

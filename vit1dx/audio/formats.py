@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..remote import AnyPath
 from . import mp3, ogg
 from .containers import extent
 from .tags import content
@@ -53,7 +53,7 @@ class Structure:
     unended: bool = False
 
 
-def inspect(path: Path) -> Structure:
+def inspect(path: AnyPath) -> Structure:
     """Look at a file's tags, sizes and, where these are cheap to follow, its frames or pages."""
     with path.open("rb") as file:
         start, end = content(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import av
@@ -14,6 +13,7 @@ from av.stream import Disposition
 
 from .._types import Array
 from ..errors import AudioError, AudioWarning
+from ..remote import AnyPath, RemotePath
 from .files import MAX_RATE, MIN_RATE
 from .resample import Resampler
 from .tags import tag_at
@@ -45,7 +45,7 @@ class PyavDecoder:
 
     Parameters
     ----------
-    path : Path
+    path : path
     end : int
         Byte behind the audio, where tags may begin.
     unsized : bool
@@ -54,9 +54,9 @@ class PyavDecoder:
 
     name = f"FFmpeg {av.ffmpeg_version_info} (PyAV {av.__version__})"
 
-    def __init__(self, path: Path, end: int, unsized: bool = False) -> None:
+    def __init__(self, path: AnyPath, end: int, unsized: bool = False) -> None:
         self._path, self._end = path, end
-        self._source: Any = _Unseekable(path) if unsized else os.fspath(path)
+        self._source: Any = _Unseekable(path) if unsized else _source(path)
         try:
             self._container: Any = av.open(
                 self._source,
@@ -248,7 +248,7 @@ class _Unseekable:
     In gigabytes of samples it would look for chunks for hours.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self._file = path.open("rb")
 
     def read(self, count: int) -> bytes:
@@ -256,6 +256,10 @@ class _Unseekable:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _source(path: AnyPath) -> Any:
+    return path.open("rb") if isinstance(path, RemotePath) else os.fspath(path)
 
 
 class _Damage:

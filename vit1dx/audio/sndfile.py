@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import soundfile
 
 from .._types import Array
 from ..errors import AudioError, AudioWarning
+from ..remote import AnyPath
+from .files import for_decoders
 
 #: Samples decoded at once, over all channels.
 BLOCK_SAMPLES = 1 << 18
@@ -24,9 +24,9 @@ class SndfileDecoder:
     start_time = 0.0
     consumed: int | None = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         try:
-            self._file = soundfile.SoundFile(os.fsencode(path))
+            self._file = soundfile.SoundFile(for_decoders(path))
         except soundfile.SoundFileError as error:
             raise AudioError(f"libsndfile cannot read it ({_words(error)})") from None
         if self._file.format == "RAW":

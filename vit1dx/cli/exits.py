@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ..errors import (
+    ClusterError,
+    ClusterLostError,
     LockedError,
     NoFilesError,
     SpaceError,
@@ -19,6 +21,8 @@ SOME_FAILED, USAGE, NOTHING_DONE, BUSY, STORE = 1, 2, 3, 4, 5
 OF_ERRORS: dict[type[Vit1dxError], int] = {
     WriteError: SOME_FAILED,
     TrainingError: SOME_FAILED,
+    ClusterLostError: SOME_FAILED,
+    ClusterError: NOTHING_DONE,
     NoFilesError: NOTHING_DONE,
     SpaceError: NOTHING_DONE,
     LockedError: BUSY,
@@ -29,9 +33,10 @@ OF_ERRORS: dict[type[Vit1dxError], int] = {
 #: For the help of `extract`.
 HELP = (
     "Exit codes: 0 all files done; 1 some files failed, or the output could not be written to its "
-    "end; 2 wrong usage; 3 nothing to do, no room for it, or no file succeeded; 4 another run "
-    "writes the output; 5 the output cannot be opened or made: no such folder, no permission, no "
-    "feature file; 129 hung up (SIGHUP); 130 interrupted (SIGINT); 143 terminated (SIGTERM)."
+    "end, or the cluster was lost; 2 wrong usage; 3 nothing to do, no room for it, no cluster to "
+    "do it, or no file succeeded; 4 another run writes the output; 5 the output cannot be opened "
+    "or made: no such folder, no permission, no feature file; 129 hung up (SIGHUP); 130 "
+    "interrupted (SIGINT); 143 terminated (SIGTERM)."
 )
 
 

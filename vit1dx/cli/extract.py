@@ -35,7 +35,7 @@ def extract(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folders (searched for audio), files and globs.",
+            help="Folders (searched for audio), files and globs; or URLs of these, as s3://bucket/music/.",
             show_default=False,
         ),
     ] = None,
@@ -121,7 +121,7 @@ def extract(
             "--output",
             "-o",
             metavar="OUT.h5|FOLDER/",
-            help="Feature file to write, or folder of shards: a name that ends in '/'.",
+            help="Feature file to write, or folder of shards: a name or URL that ends in '/'.",
             rich_help_panel=_OUTPUT,
         ),
     ],
@@ -173,6 +173,16 @@ def extract(
         typer.Option(
             metavar="N",
             help="Processes; by default one a usable core.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|FILE",
+            help="Do the files on a Dask cluster: its scheduler's address, as "
+            "tcp://10.0.0.1:8786, or scheduler file.",
             show_default=False,
             rich_help_panel=_RUN,
         ),
@@ -229,6 +239,7 @@ def extract(
         retry_failed=retry_failed,
         checksum=checksum,
         workers=workers,
+        scheduler=scheduler,
         timeout=timeout,
         memory=memory,
         quiet=quiet,

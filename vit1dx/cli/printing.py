@@ -46,6 +46,8 @@ def _result(summary: Summary) -> str:
             f"{speed(summary.speed)}"
         )
     line += f"; {summary.output}, {format_bytes(summary.output_bytes)}"
+    if summary.not_uploaded:
+        line += f", and {count(summary.not_uploaded, 'shard')} not uploaded yet"
     if summary.stopped:
         line = f"{summary.stopped}: {line}; the same command continues from there"
     return line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from typing import Any
@@ -27,6 +28,8 @@ finally:
     if _is_blocked:
         del sys.modules[_ABSENT]
 
+#: What a forked process has of its parent's, and must not end.
+_UNENDED: list[object] = []
 #: OpenVINO's names of precisions.
 _TYPES = {"fp32": "f32", "bf16": "bf16"}
 
@@ -61,8 +64,13 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": _TYPES[precision],
             "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
         }
-        self._model = self._cached(info) or self._compile(info)
-        self._of_thread = threading.local()
+        self._info = info
+        self._starting = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        self._model = self._cached(self._info) or self._compile(self._info)
+        self._of_thread, self._process = threading.local(), os.getpid()
 
     def _cached(self, info: WeightsInfo) -> Any:
         """The model as an earlier process compiled it; None if there is none that loads."""
@@ -92,6 +100,10 @@ class OpenVinoBackend:
 
     def run(self, mel: Array) -> tuple[dict[int, Array], dict[int, Array]]:
         """Run the model; see `Backend.run`."""
+        with self._starting:
+            if os.getpid() != self._process:  # forked: the streams' threads stayed behind,
+                _UNENDED.append((self._model, self._of_thread))  # and would be waited for
+                self._start()
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()

@@ -245,8 +245,8 @@ def _spans_of(rows: Sequence[tuple[float, float, str]]) -> Annotation:
     for start, end, label in rows:
         if end < start:
             raise ValueError(f"{label!r} ends at {end} s, before it starts at {start} s")
-    start, end = (np.array([row[column] for row in rows], float) for column in (0, 1))
-    return Annotation(start, end, tuple(str(row[2]) for row in rows))
+    starts, ends = (np.array([row[column] for row in rows], float) for column in (0, 1))
+    return Annotation(starts, ends, tuple(str(row[2]) for row in rows))
 
 
 def _events_of(times: Sequence[float]) -> Annotation:

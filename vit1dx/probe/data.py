@@ -26,8 +26,8 @@ from .whole import (
 )
 
 Labels: TypeAlias = "LocalLabels | Targets"
-#: Up to so many tracks, choices are made on all of the training side, in turn.
-FEW_TRACKS = 3000
+#: Up to so many tracks, choices are made on several fifths of the training side, in turn.
+FEW_TRACKS, TURNS = 3000, 3
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def gathered(features: Features, path: Path, options: ProbeOptions) -> Data:
     ids = list(features)
     table = by_track(read_table(path), ids, options.track_column) if path.is_file() else None
     is_local = path.is_dir() or task not in WHOLE_TASKS or _has_times(task, table)
+    labels: Labels
     if is_local:
         labels, matches = _local(task, path, table, ids)
         groups = _groups(table, labels.ids, ids, options)
@@ -234,9 +235,9 @@ def _folds(
 
 
 def turns_of(labels: Labels) -> int:
-    """Of few tracks, all those of the training side are held out in turn, to choose the better."""
+    """In how many turns tracks of the training side are held out: of few, to choose the better."""
     is_small = isinstance(labels, Targets) and len(labels.ids) <= FEW_TRACKS
-    return splits.INNER_FOLDS if is_small else 1
+    return TURNS if is_small else 1
 
 
 def _unmatched(features: Features, matches: Matches, labelled: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ of the optimum, and rank layers wrongly. L-BFGS on whitened ones is there in som
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
@@ -30,6 +30,9 @@ GRADIENT = 1e-5
 ROUNDING = 10
 #: Directions of less variance, of the largest, are scaled by no more.
 LEAST_VARIANCE = 1e-6
+#: Of few rows, directions of little variance are mostly noise: the best of these is chosen too.
+SHRINKAGES = (LEAST_VARIANCE, 1e-2, 1.0)
+FEW_ROWS = 3_000
 
 #: Bias of a class that no row to fit on has: it is never found.
 ABSENT = -1e3
@@ -53,12 +56,12 @@ class Whitening:
     turn: Array
 
     @classmethod
-    def of(cls, features: Array) -> Whitening:
-        """That of (n, dim) features."""
+    def of(cls, features: Array, least_variance: float = LEAST_VARIANCE) -> Whitening:
+        """That of (n, dim) features; variances are taken for more by a share of the largest."""
         centre = features.mean(axis=0, dtype=np.float64)
         centred = features - centre.astype(np.float32)
         variance, basis = np.linalg.eigh((centred.T @ centred / len(features)).astype(np.float64))
-        least = LEAST_VARIANCE * variance[-1] + 1e-12
+        least = least_variance * variance[-1] + 1e-12
         turn = basis / np.sqrt(np.maximum(variance, 0) + least)
         return cls(centre.astype(np.float32), turn.astype(np.float32))
 
@@ -140,19 +143,53 @@ def fit(features: Array, target: Array, kind: Kind, outputs: int, held_out: Arra
                 "label more tracks"
             )
     features = np.asarray(features, np.float32)
-    whitening = Whitening.of(features)
-    rows = whitening(features)
     regress = partial(_regression, kind=kind, outputs=outputs)
     # What has few rows to fit wants a heavier penalty: the same in all, not in each row.
-    scale = max(1.0, TUNING_ROWS / len(rows))
+    scale = max(1.0, TUNING_ROWS / len(features))
     penalties = [scale * penalty for penalty in sorted(PENALTIES, reverse=True)]
-    tried = [_tried(penalties, rows, target, part, kind, regress) for part in held_out]
-    best = int(np.argmin(np.sum([[loss for loss, _ in each] for each in tried], axis=0)))
+    best: tuple[float, Whitening, list[_Try]] | None = None
+    for shrinkage in SHRINKAGES if len(features) < FEW_ROWS else SHRINKAGES[:1]:
+        whitening = Whitening.of(features, shrinkage)
+        rows = whitening(features)
+        tried = [_tried(penalties, rows, target, part, kind, regress) for part in held_out]
+        together = [_together(each) for each in zip(*tried, strict=True)]
+        loss, penalty = min((each.loss, each.penalty) for each in together)
+        if best is None or loss < best[0]:
+            starts = [next(t for t in each if t.penalty == penalty) for each in tried]
+            best = loss, whitening, starts
+    assert best is not None
+    return _refitted(features, target, held_out, best[1], best[2], regress)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A penalty, the loss on rows held out that it gives, and the weights."""
+
+    penalty: float
+    loss: float
+    weights: Array
+
+
+def _together(tries: Sequence[_Try]) -> _Try:
+    """One penalty, its loss over all turns."""
+    return _Try(tries[0].penalty, sum(each.loss for each in tries), tries[0].weights)
+
+
+def _refitted(
+    features: Array,
+    target: Array,
+    held_out: Array,
+    whitening: Whitening,
+    starts: list[_Try],
+    regress: Callable[..., _Regression],
+) -> Fitted:
+    """Probes of all rows, and of those that are not held out, from weights that are near."""
+    rows, penalty = whitening(features), starts[0].penalty
     inner = [
-        regress(rows[~part], target[~part], penalty=penalties[best], start=each[best][1])
-        for part, each in zip(held_out, tried, strict=True)
+        regress(rows[~part], target[~part], penalty=penalty, start=start.weights)
+        for part, start in zip(held_out, starts, strict=True)
     ]
-    whole = regress(rows, target, penalty=penalties[best], start=inner[0][0])
+    whole = regress(rows, target, penalty=penalty, start=inner[0][0])
     return Fitted([Probe(whitening, *each) for each in inner], Probe(whitening, *whole))
 
 
@@ -167,19 +204,19 @@ def _tried(
     held_out: Array,
     kind: Kind,
     regress: Callable[..., _Regression],
-) -> list[tuple[float, Array]]:
-    """The loss on rows held out that each penalty gives, heaviest first, and its weights."""
+) -> list[_Try]:
+    """The loss on rows held out that each penalty gives, heaviest first."""
     step = max(1, len(rows) // TUNING_ROWS)
     fitted, other = np.flatnonzero(~held_out)[::step], np.flatnonzero(held_out)[::step]
     if kind == "classes":  # of what was never met no penalty makes better or worse
         met = np.isin(target[other], target[fitted])
         other = other[met] if met.any() else other
-    tried: list[tuple[float, Array]] = []
+    tried: list[_Try] = []
     weights = None
     for penalty in penalties:
         weights = regress(rows[fitted], target[fitted], penalty=penalty, start=weights)[0]
         loss = _LOSSES[kind](rows[other] @ weights[:-1] + weights[-1], target[other])[0]
-        tried.append((loss, weights))
+        tried.append(_Try(penalty, loss, weights))
     return tried
 
 

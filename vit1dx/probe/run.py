@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,18 @@ from ..store.reader import Features
 from ..store.shards import open_features
 from .baselines import NAMES, AudioFrames, AudioVectors, log_mel, save_frames, vectors_of
 from .data import Data, LocalLabels, gathered
-from .features import WHOLE, Constant, Feature, TokenFeature, require_kept, require_tracks
+from .features import (
+    WHOLE,
+    Constant,
+    Feature,
+    TokenFeature,
+    Tokens,
+    kept,
+    require_kept,
+    require_tracks,
+)
+from .frames import step_of
+from .local import EventTask
 from .measure import Found, measure_local, measure_whole
 from .names import few
 from .options import AUTO_HOURS, ProbeOptions
@@ -78,6 +90,7 @@ def probe(
             everything: list[Feature] = [*tokens, Constant(path=features), *audio]
             found = _measured(everything, data, every, options, progress)
         about = _about(opened, labels, data, every, options)
+        remarks = [*_coarse(opened, data), *_lacking(tokens, options), *remarks]
     lines = [
         line_of(feature.name, feature.layer, feature.tokens, each)
         for feature, each in zip(everything, found, strict=True)
@@ -98,40 +111,53 @@ def token_features(features: Features, data: Data, options: ProbeOptions) -> lis
     UsageError
         If they were not kept, or do not suit the task.
     """
-    allowed = ("sequence",) if isinstance(data.labels, LocalLabels) else WHOLE
-    kinds = options.tokens or allowed
-    for kind in kinds:
-        if kind not in allowed:
-            raise UsageError(
-                f"--tokens {kind}; {', '.join(allowed)} is accepted for {data.labels.task.name}"
-            )
+    is_local = isinstance(data.labels, LocalLabels)
+    kinds = _kinds(options.tokens, ("sequence",) if is_local else WHOLE, data.labels.task.name)
     layers = features.layers if options.layers is None else options.layers
     for layer in layers:
         if layer not in features.layers:
-            kept = ", ".join(map(str, features.layers))
-            raise UsageError(f"no layer {layer} in {features.path}; layers {kept} were kept")
+            there = ", ".join(map(str, features.layers))
+            raise UsageError(f"no layer {layer} in {features.path}; layers {there} were kept")
     first = data.labels.ids[0]
-    there = [kind for kind in kinds if options.tokens or _is_kept(features, first, kind)]
-    for kind in there or kinds:
+    found = [kind for kind in kinds if options.tokens or kept(features, first, kind)]
+    for kind in found or kinds:
         require_kept(features, first, kind)
-    return [TokenFeature(features.path, layer, kind) for kind in there for layer in layers]
+    return [TokenFeature(features.path, layer, kind) for kind in found for layer in layers]
 
 
-def _is_kept(features: Features, track_id: str, kind: Any) -> bool:
-    from .features import kept
-
-    return kept(features, track_id, kind)
+def _kinds(
+    asked: Sequence[str] | None, allowed: tuple[Tokens, ...], task: str
+) -> tuple[Tokens, ...]:
+    for kind in asked or ():
+        if kind not in allowed:
+            raise UsageError(f"--tokens {kind}; {', '.join(allowed)} is accepted for {task}")
+    return tuple(kind for kind in allowed if asked is None or kind in asked)
 
 
 def _every(features: Features, data: Data, options: ProbeOptions) -> int:
     """How many frames lie between those that are fitted on, so that these are not too many."""
-    if not isinstance(data.labels, LocalLabels):
+    step = _step(features, data)
+    if step is None:
         return 1
     index = features.index()
     seconds = sum(float(index[track_id]["duration"]) for track_id in data.labels.ids)
-    time = features[data.labels.ids[0]].read("time")
-    step = float(np.median(np.diff(time))) if len(time) > 1 else 1.0
     return max(1, int(np.ceil(seconds / step / options.frames)))
+
+
+def _step(features: Features, data: Data) -> float | None:
+    """Time from one frame to the next, s; None where there are no frames to probe."""
+    if not isinstance(data.labels, LocalLabels):
+        return None
+    step = step_of(features[data.labels.ids[0]].read("time"))
+    return step if np.isfinite(step) else 1.0
+
+
+def _coarse(features: Features, data: Data) -> list[str]:
+    """Whether frames are too far apart to place events."""
+    step, task = _step(features, data), data.labels.task
+    if step is None or not isinstance(task, EventTask) or step / 2 <= task.tolerance:
+        return []
+    return [f"tokens {step:.3g} s apart cannot place {task.name} to within {task.tolerance} s"]
 
 
 def _measured(
@@ -150,18 +176,20 @@ def _measured(
             raise Stopped
 
     measure = partial(_measure, data=data, every=every, options=options, pulse=pulse)
-    found: list[list[Found]] = []
-    try:
-        with threadpool_limits(1):  # features side by side serve cores better than small products
-            for feature, each in zip(
-                features, side_by_side(measure, features, workers), strict=True
-            ):
-                found.append(each)
+    # Features side by side serve cores better than the threads of small products do.
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        waiting = {pool.submit(measure, feature): feature for feature in features}
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                future.result()
                 if progress is not None:
-                    progress(len(found), len(features), feature.name)
-    finally:
-        stop.set()
-    return found
+                    progress(done, len(features), waiting[future].name)
+        except BaseException:
+            stop.set()
+            for future in waiting:
+                future.cancel()
+            raise
+    return [future.result() for future in waiting]
 
 
 def _measure(
@@ -217,7 +245,8 @@ def _of_music(
 ) -> list[Feature]:
     config = MelConfig(**features.config["mel"])
     ids = data.labels.ids
-    durations = {track_id: float(features.index()[track_id]["duration"]) for track_id in ids}
+    index = features.index()
+    durations = {track_id: float(index[track_id]["duration"]) for track_id in ids}
     is_local = isinstance(data.labels, LocalLabels)
     times = {i: features[i].read("time") for i in ids} if is_local else {}
 
@@ -240,6 +269,15 @@ def _of_music(
         AudioVectors(name, {i: one[name] for i, one in zip(ids, found, strict=True)})
         for name in NAMES
     ]
+
+
+def _lacking(tokens: Sequence[TokenFeature], options: ProbeOptions) -> list[str]:
+    """What kinds of tokens were not kept."""
+    kinds = {feature.tokens for feature in tokens}
+    if options.tokens or kinds == {"sequence"} or kinds == set(WHOLE):
+        return []
+    left_out = ", ".join(kind for kind in WHOLE if kind not in kinds)
+    return [f"left out: {left_out} tokens, which were not kept"]
 
 
 def _convergence(lines: Sequence[Any]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from .._types import Array
 from .._version import __version__
@@ -119,6 +120,13 @@ def fitted(
     features: Features, feature: TokenFeature, data: Data, report: Report, options: ProbeOptions
 ) -> SavedProbe:
     """Fit the probe of one layer on all tracks with labels."""
+    with threadpool_limits(1):
+        return _fitted(features, feature, data, report, options)
+
+
+def _fitted(
+    features: Features, feature: TokenFeature, data: Data, report: Report, options: ProbeOptions
+) -> SavedProbe:
     labels, attributes = data.labels, features.attributes
     task = labels.task
     about = About(

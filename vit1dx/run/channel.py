@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import mmap
 import os
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +48,8 @@ class Arena:
         """The descriptor."""
         return self._file.fileno()
 
-    def add(self, array: Array) -> int | None:
-        """Copy an array behind those that are there.
+    def add(self, shape: tuple[int, ...], dtype: np.dtype) -> int | None:
+        """Make room for an array behind those that are there.
 
         Returns
         -------
@@ -55,11 +57,12 @@ class Arena:
             Its offset, bytes; None if there is no memory for it.
         """
         offset = self._end
-        end = offset + -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        size = math.prod(shape) * dtype.itemsize
+        end = offset + -(-size // _ALIGNMENT) * _ALIGNMENT
         try:
             if end > (size := os.fstat(self.fileno()).st_size):
                 self._file.truncate(max(end, 2 * size))  # what is not written to takes no memory
-            self.view(offset, array.shape, array.dtype)[...] = array
+            self.view(offset, shape, dtype)
         except OSError:  # a limit on the size of files counts here too
             return None
         self._end = end
@@ -71,7 +74,7 @@ class Arena:
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """The array at an offset."""
-        end = offset + int(np.prod(shape)) * dtype.itemsize
+        end = offset + math.prod(shape) * dtype.itemsize
         if self._map is None or end > len(self._map):
             # What still looks at the map before this one keeps it.
             self._map = mmap.mmap(self.fileno(), 0)
@@ -105,28 +108,43 @@ class Channel:
     def __init__(self, end: socket.socket, arena: Arena | None = None) -> None:
         self._socket, self._arena = end, arena
         self._unsent: dict[int, tuple[Array, int]] = {}  # shared arrays and their offsets, by id
+        self._sharing = threading.Lock()
         self._in_use = False  # whether the receiver still needs arrays in the arena
 
     def fileno(self) -> int:
         """For `selectors`."""
         return self._socket.fileno()
 
-    def share(self, array: Array) -> Array:
-        """Copy an array to shared memory, to be sent later; where there is none, it stays itself.
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """An array to be filled and sent later, in shared memory where there is some.
 
-        Waits until the arrays sent before are released.
+        Waits until the arrays sent before are released. Threads may ask side by side.
 
         Raises
         ------
         ChannelClosed
         """
-        while self._in_use:
-            message = self._receive()
-            assert not message, "until all is sent, nothing but a release comes back"
-        if self._arena is None or (offset := self._arena.add(array)) is None:
+        with self._sharing:
+            while self._in_use:
+                message = self._receive()
+                assert not message, "until all is sent, nothing but a release comes back"
+            if self._arena is None or (offset := self._arena.add(shape, dtype)) is None:
+                return np.empty(shape, dtype)
+            shared = self._arena.view(offset, shape, dtype)
+            self._unsent[id(shared)] = shared, offset
+            return shared
+
+    def share(self, array: Array) -> Array:
+        """What `empty` gave, or a copy in such memory, to be sent later.
+
+        Raises
+        ------
+        ChannelClosed
+        """
+        if id(array) in self._unsent:
             return array
-        shared = self._arena.view(offset, array.shape, array.dtype)
-        self._unsent[id(shared)] = shared, offset
+        shared = self.empty(array.shape, array.dtype)
+        shared[...] = array
         return shared
 
     def discard(self) -> None:

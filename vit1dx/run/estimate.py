@@ -13,6 +13,7 @@ import numpy as np
 from ..config import Config
 from ..errors import AudioWarning, SpaceError
 from ..model.request import Request
+from ..remote import text_of
 from ..store.place import resolved
 from ..store.track import CHUNK_BYTES
 from .pool import Job, Pool
@@ -147,7 +148,7 @@ def probe_in(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -
 
     `check` is called several times a second.
     """
-    jobs = (Job("probe", source.id, str(source.path), PROBE_SECONDS) for source in sources)
+    jobs = (Job("probe", source.id, text_of(source.path), PROBE_SECONDS) for source in sources)
     known = {}
     for event in pool.run(jobs):
         check()

@@ -11,7 +11,9 @@ from typing import TypeAlias
 from ..errors import NoFilesError, UsageError
 from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, Device, DType, Precision
+from ..remote import path_of
 from ..store.place import Part, require_part_folder, shard_limit
+from .cluster import Cluster
 from .lists import Entry, FileList
 from .parts import parse_part, shares_for
 from .pool import Pool
@@ -20,6 +22,7 @@ from .results import Summary
 from .run import Options, extract_all, extract_batches
 from .sources import PassedOver, Source, collect
 from .stream import require_names, stream
+from .upload import RemoteOutput, remote_output
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -47,6 +50,7 @@ def extract(
     retry_failed: bool = False,
     checksum: bool = False,
     workers: int | None = None,
+    scheduler: str | None = None,
     timeout: float | None = None,
     memory: float = 2.0,
     quiet: bool = True,
@@ -61,9 +65,10 @@ def extract(
     Parameters
     ----------
     paths : path, or iterable of paths
-        Folders, searched for audio; files; globs.
+        Folders, searched for audio; files; globs; or URLs of these (``s3://bucket/music/``).
     output : path
         Feature file to write (``.h5``, ``.hdf5``); a folder of shards if it ends in "/" or is one.
+        Behind a URL (``s3://bucket/feats/``), shards are uploaded as they are done.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
     attention : {"none", "class", "full"}, optional
@@ -105,6 +110,9 @@ def extract(
         Know changed files by content, not by size and time.
     workers : int, optional
         Processes; one a usable core by default.
+    scheduler : str, optional
+        Do the files on a Dask cluster: the address of its scheduler (``"tcp://10.0.0.1:8786"``), or
+        its scheduler file. The output is a folder then, on storage that all machines share.
     timeout : float, optional
         Seconds that a file may take; by default ten minutes and its duration.
     memory : float
@@ -130,6 +138,8 @@ def extract(
         If there are no audio files in `paths`.
     WeightsError, BackendError
         If the model cannot be run.
+    ClusterError
+        If the cluster cannot be reached, or is lost (`ClusterLostError`), or cannot work.
     SpaceError
         If the disk has no room for the features; nothing is written.
     LockedError
@@ -152,8 +162,12 @@ def extract(
     if not given and files_from is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = None if files_from is None else FileList(files_from)
-    limit = shard_limit(os.fspath(output), shard_size)
-    place, share = Path(output), None if part is None else _part_of(output, part, limit)
+    upload = remote_output(output)
+    limit = shard_limit(f"{output}", shard_size)
+    _require_alone(upload, scheduler, limit, workers, part)
+    place = path_of(output) if upload is None else upload.staging
+    assert isinstance(place, Path)
+    share = None if part is None else _part_of(output, part, limit)
     options = Options(
         place if share is None else require_part_folder(place, share),
         limit,
@@ -166,10 +180,11 @@ def extract(
         memory,
         quiet,
         raise_signals,
+        upload=upload,
     )
-    with Pool(
-        likely_backend(weights, backend, precision)
-    ) as pool:  # a worker imports its libraries meanwhile
+    likely = likely_backend(weights, backend, precision)
+    # A worker imports its libraries while files are looked for.
+    with Pool(likely) if scheduler is None else Cluster(scheduler) as pool:
         extractor = Extractor(
             layers,
             attention=attention,
@@ -242,6 +257,34 @@ class _Search:
             return shares.of(track_id) == part.number
 
         return stream(listed, *of, self.passed_over, is_ours), shares.digest
+
+
+def _require_alone(
+    upload: RemoteOutput | None,
+    scheduler: str | None,
+    limit: int | None,
+    workers: int | None,
+    part: str | None,
+) -> None:
+    """Raise `UsageError` for options that cannot go together."""
+    if upload is not None and part is not None:
+        raise UsageError(f"--part {part} with {upload.path}; give each part a URL of its own")
+    if scheduler is None:
+        return
+    if upload is not None:
+        raise UsageError(
+            f"--scheduler with {upload.path}; the workers' shards need a folder that all machines "
+            "share, which can be uploaded afterwards"
+        )
+    if limit is None:
+        raise UsageError(
+            "--scheduler with one file as output; end -o in '/' for a folder, in which each worker "
+            "has shards of its own"
+        )
+    if workers is not None:
+        raise UsageError(f"--workers {workers} with --scheduler; the cluster has its own")
+    if part is not None:
+        raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AudioError, AudioWarning
+from ..remote import text_of
 from ..store.format import parse_warnings
 from ..store.track import Parts, Totals, TrackWriter, size_of
 from ..store.writer import Output
@@ -54,7 +55,7 @@ class Limits:
         """The job of extracting a file."""
         usual = LEAST_SECONDS + SECONDS_A_SECOND * self.expected.get(source.id, 0.0)
         seconds = usual if self.seconds is None else self.seconds
-        return Job("extract", source.id, str(source.path), seconds, self.checksum)
+        return Job("extract", source.id, text_of(source.path), seconds, self.checksum)
 
 
 def run(
@@ -81,16 +82,29 @@ def run(
     """
     began = time.perf_counter()
     with writer:
-        extraction = _Run(writer, progress, limits, summary)
-        try:
-            for event in pool.run(extraction.jobs(sources)):
-                check()
-                extraction.handle(event)
-                writer.commit_if_due()
-        except Stopped as stopped:
-            summary.stopped = str(stopped)
+        add(sources, pool, writer, progress, limits, summary, check)
         writer.finished = is_last and summary.stopped is None
     summary.wall_seconds += time.perf_counter() - began
+
+
+def add(
+    sources: Sequence[Source],
+    pool: Pool,
+    writer: Output,
+    progress: Progress,
+    limits: Limits,
+    summary: Summary,
+    check: Callable[[], None],
+) -> None:
+    """`run`, but the output stays open, and what was finished last may wait for its commit."""
+    extraction = _Run(writer, progress, limits, summary)
+    try:
+        for event in pool.run(extraction.jobs(sources)):
+            check()
+            extraction.handle(event)
+            writer.commit_if_due()
+    except Stopped as stopped:
+        summary.stopped = str(stopped)
 
 
 class _Run:

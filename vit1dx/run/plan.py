@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
+from ..remote import RemotePath, is_url
 from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
@@ -164,7 +165,8 @@ class _Comparison:
     def _is_same(self, source: Source, row: Row) -> bool:
         if source.problem is not None:
             raise AudioError(source.problem)
-        source.path.stat()
+        if not isinstance(source.path, RemotePath):  # of which the search knows all
+            source.path.stat()
         if self._checksum and row["sha256"] and source.size:
             return bool(file_sha256(source.path, self._check) == row["sha256"])
         return _stamp(source) == _stamp_of(row)
@@ -184,6 +186,8 @@ def _gone(features: Features, track_ids: Sequence[str]) -> list[str]:
 
 
 def _is_gone(file: str) -> bool:
+    if is_url(file):  # to ask for each would take long
+        return False
     for path in (file, _unprintable(file)):
         try:
             os.stat(path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import AudioWarning
+from ..remote import AnyPath
 from ..store.format import count_codes
 from .plan import Plan
 from .sources import PassedOver
@@ -18,7 +18,7 @@ class Summary:
 
     Attributes
     ----------
-    output : Path
+    output : Path or RemotePath
     files : int
         Files found.
     done : int
@@ -43,13 +43,15 @@ class Summary:
         Of the files written.
     wall_seconds : float
     output_bytes : int
+    not_uploaded : int
+        Shards of an output behind a URL that are on this machine only, as the run was stopped.
     stopped : str or None
         Why the run ended early, if it did.
     passed_over : PassedOver
         What the search for files met and did not take.
     """
 
-    output: Path
+    output: AnyPath
     files: int
     done: int = 0
     already: int = 0
@@ -63,6 +65,7 @@ class Summary:
     audio_seconds: float = 0.0
     wall_seconds: float = 0.0
     output_bytes: int = 0
+    not_uploaded: int = 0
     stopped: str | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
 
@@ -91,6 +94,7 @@ class Summary:
         return {
             "output": str(self.output),
             "output_bytes": self.output_bytes,
+            "not_uploaded": self.not_uploaded,
             "files": self.files,
             "done": self.done,
             "already": self.already,

@@ -6,19 +6,20 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..audio.files import mtime_ns, printable
 from ..errors import StoreError, UsageError
 from ..extractor import Extractor
 from ..model.request import require_choice
 from ..parallel import usable_cores
-from ..store.commit import recover
+from ..remote import RemotePath
 from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
 from ..store.lock import OutputLock
 from ..store.place import feature_files, require_folder, require_writable
 from ..store.shards import FolderWriter
+from ..store.shared import recover_output
 from ..store.writer import FeatureWriter, Output
 from .estimate import (
     Durations,
@@ -37,6 +38,7 @@ from .results import Summary
 from .room import Room
 from .signals import Stopped, StopSignals
 from .sources import Source
+from .upload import RemoteOutput
 
 #: Bytes that no worker has: a limit that is none.
 UNLIMITED = 1 << 62
@@ -63,6 +65,8 @@ class Options:
         GiB that a worker may take beyond what it starts with; infinity is no limit.
     factory : str
         What makes the workers' extractor, as ``module:callable``.
+    upload : RemoteOutput or None
+        Where the shards go; `output` is its staging folder.
     shares : str
         See `vit1dx.store.format.Header`.
     """
@@ -80,6 +84,7 @@ class Options:
     raise_signals: bool = False
     factory: str = "vit1dx.extractor:Extractor"
     shares: str = ""
+    upload: RemoteOutput | None = None
 
     def __post_init__(self) -> None:
         require_choice("dtype", self.dtype)
@@ -93,8 +98,29 @@ class Options:
             raise UsageError(f"workers {self.workers}; 1 or more are accepted")
 
 
+class Elsewhere(Protocol):
+    """Does a run's files somewhere else than in this machine's processes."""
+
+    def seal(self, output: Path) -> None:
+        """Have those that still write to an output end and close it; the run has its lock."""
+
+    def extract(
+        self,
+        done: Plan,
+        extractor: Extractor,
+        header: Header,
+        options: Options,
+        check: Callable[[], None],
+        summary: Summary,
+    ) -> None:
+        """Do what is to be done of some sources, and add it to the summary."""
+
+    def finish(self, options: Options, summary: Summary) -> bool:
+        """Close the output, after all sources; whether it was written, and so says how it ended."""
+
+
 def extract_all(
-    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool
+    sources: Sequence[Source], extractor: Extractor, options: Options, pool: Pool | Elsewhere
 ) -> Summary:
     """Extract what of the sources the output does not hold yet; see `extract_batches`."""
     return extract_batches([sources], extractor, options, pool, one=True)
@@ -104,7 +130,7 @@ def extract_batches(
     batches: Iterable[Sequence[Source]],
     extractor: Extractor,
     options: Options,
-    pool: Pool,
+    pool: Pool | Elsewhere,
     one: bool = False,
 ) -> Summary:
     """Extract what the output does not hold yet, of some sources after others.
@@ -130,37 +156,72 @@ def extract_batches(
     _require_output(options)
     # The signals last, which may raise: by then the lock is free.
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
-        summary, finished = Summary(options.output, 0), False
+        summary = Summary(options.output, 0)
         try:
-            for sources in batches:
-                _require_not_read(options.output, sources)
-                done = _compare(sources, header, options, signals.check, one)
-                summary.take_over(len(sources), done)
-                if done.todo:
-                    _extract(done, extractor, header, options, pool, signals.check, summary, one)
-                    options = replace(options, overwrite=False)
-                summary.outdated += [key for key, _ in summary.failures if key in done.outdated]
-                finished = one and (done.finished or bool(done.todo))
-                if summary.stopped:
-                    break
-            if not (summary.stopped or finished):
-                _finish(extractor, header, options, pool, signals.check)
+            if options.upload:
+                options.upload.begin(options.overwrite)
+            _run_batches(batches, extractor, header, options, pool, signals.check, summary, one)
+            if options.upload and not summary.stopped:
+                options.upload.finish(signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)
-        summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
+        finally:
+            if options.upload:
+                options.upload.leave()
+        files = feature_files(options.output)
+        summary.output_bytes = sum(file.stat().st_size for file in files)
+        if options.upload:
+            summary.output, summary.output_bytes = options.upload.path, options.upload.size
+            summary.not_uploaded = options.upload.waiting
         return summary
+
+
+def _run_batches(
+    batches: Iterable[Sequence[Source]],
+    extractor: Extractor,
+    header: Header,
+    options: Options,
+    pool: Pool | Elsewhere,
+    check: Callable[[], None],
+    summary: Summary,
+    one: bool,
+) -> None:
+    finished = False
+    try:
+        if not isinstance(pool, Pool):
+            pool.seal(options.output)
+        for sources in batches:
+            _require_not_read(options.output, sources)
+            done = _compare(sources, header, options, check, one)
+            summary.take_over(len(sources), done)
+            if done.todo:
+                if isinstance(pool, Pool):
+                    _extract(done, extractor, header, options, pool, check, summary, one)
+                else:
+                    pool.extract(done, extractor, header, options, check, summary)
+                options = replace(options, overwrite=False)
+            summary.outdated += [key for key, _ in summary.failures if key in done.outdated]
+            finished = one and (done.finished or bool(done.todo))
+            if summary.stopped:
+                break
+    except Stopped as stopped:
+        summary.stopped = str(stopped)
+    if not isinstance(pool, Pool):
+        finished = pool.finish(options, summary) or finished
+    if not (summary.stopped or finished):
+        _finish(extractor, header, options, pool, check)
 
 
 def _finish(
     extractor: Extractor,
     header: Header,
     options: Options,
-    pool: Pool,
+    pool: Pool | Elsewhere,
     check: Callable[[], None],
 ) -> None:
     """Record that all is done; a part of a collection may have no files at all."""
-    if not feature_files(options.output):
-        backend = pool.load(_spec(extractor, options, 1), check)
+    if isinstance(pool, Pool) and not feature_files(options.output):
+        backend = pool.load(worker_spec(extractor, options, 1), check)
         header = replace(header, backend=backend)
     _writer(header, options).close()
 
@@ -184,6 +245,8 @@ def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
     found = [file.stat() for file in files if file.exists()]
     stamps = {(status.st_size, mtime_ns(status)) for status in found}
     for source in sources:
+        if isinstance(source.path, RemotePath):
+            continue
         if source.path.name in names or (source.size, source.mtime_ns) in stamps:
             for file in files:
                 if _is_same_file(source.path, file):
@@ -202,7 +265,8 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def _writer(header: Header, options: Options) -> Output:
     if options.shard_bytes is None:
         return FeatureWriter(options.output, header, options.overwrite)
-    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite)
+    sealed = options.upload.sealed if options.upload else lambda path: None
+    return FolderWriter(options.output, header, options.shard_bytes, options.overwrite, sealed)
 
 
 def _compare(
@@ -244,14 +308,13 @@ def _plan(
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
     try:
-        for file in files:
-            recover(file)
+        recover_output(options.output)
     except OSError as error:
         raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     return done
 
 
-def _spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
+def worker_spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
     """What each worker loads."""
     return {
         "factory": options.factory,
@@ -273,41 +336,58 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    spec = _spec(extractor, options, max(1, cores // len(done.todo)))
+    spec = worker_spec(extractor, options, max(1, cores // len(done.todo)))
     processes = min(cores, len(done.todo))
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
     pool.resize(processes if backend.device == "cpu" else 1)
     durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
-    of = extractor.config, extractor.request, options.dtype
-    sound, expected = durations.sound, durations.seconds
-    if sound:
-        size = estimate_size(sum(sound.values()), len(sound), *of)
-        require_space(options.output, size, sound)
-    console = stderr_console()
-    found = run_warnings(extractor.weights, options.dtype)
-    summary.warnings += [(None, warning) for warning in found]
-    if not options.quiet:
-        show_plan(console, done)
-        size = estimate_size(sum(expected.values()), len(expected), *of)
-        model = extractor.weights, extractor.precision, backend
-        show_start(console, *model, durations, size, found)
-    with reporting(expected, console, options.quiet) as progress:
-        writer = _writer(replace(header, backend=backend), options)
+    header = replace(header, backend=backend)
+    announce(done, header, durations, options, summary)
+    of = header.config, header.request, header.dtype
+    with reporting(durations.seconds, stderr_console(), options.quiet) as progress:
+        writer = _writer(header, options)
         limits = Limits(
-            expected,
+            durations.seconds,
             lambda length: grown_size(length, *of),
             Room(options.output, durations.guessed),
             options.timeout,
             options.checksum,
         )
-        _warn_of_lengths(done.todo, durations, progress, summary)
+        warn_of_lengths(done.todo, durations, progress, summary)
         run(done.todo, pool, writer, progress, limits, summary, check, is_last)
 
 
-def _warn_of_lengths(
+def announce(
+    done: Plan, header: Header, durations: Durations, options: Options, summary: Summary
+) -> None:
+    """Say what is about to be done.
+
+    Raises
+    ------
+    SpaceError
+        If the disk has no room for it.
+    """
+    of = header.config, header.request, header.dtype
+    sound, expected = durations.sound, durations.seconds
+    if sound and options.upload is None:
+        size = estimate_size(sum(sound.values()), len(sound), *of)
+        require_space(options.output, size, sound)
+    console = stderr_console()
+    found = run_warnings(header.weights, header.dtype)
+    summary.warnings += [(None, warning) for warning in found]
+    if not options.quiet:
+        assert header.backend is not None
+        show_plan(console, done)
+        size = estimate_size(sum(expected.values()), len(expected), *of)
+        model = header.weights, header.computes_in, header.backend
+        show_start(console, *model, durations, size, found)
+
+
+def warn_of_lengths(
     sources: Sequence[Source], durations: Durations, progress: Progress, summary: Summary
 ) -> None:
+    """Warn of headers that declare more than their files hold."""
     by_id = {source.id: source for source in sources}
     for track_id, warning in durations.warnings():
         summary.warnings.append((track_id, warning))

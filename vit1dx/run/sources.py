@@ -14,7 +14,10 @@ from typing import Any
 from ..audio.files import mtime_ns, printable
 from ..audio.formats import AUDIO_EXTENSIONS
 from ..errors import UsageError
+from ..remote import AnyPath, RemotePath, path_of, place_of
+from .ids import id_below, placed
 from .lists import Entry
+from .objects import Object, find, named
 from .patterns import EVERYTHING, Pattern, Rest, advance, is_hidden, split_glob
 
 OUT_OF_FOLDER = "symbolic link out of the folder; --follow-symlinks follows it"
@@ -35,7 +38,7 @@ class Source:
     ----------
     id : str
         Its path below the input root, with "/" between folders.
-    path : Path
+    path : Path or RemotePath
     size : int
         Bytes; 0 if it cannot be had.
     mtime_ns : int
@@ -45,7 +48,7 @@ class Source:
     """
 
     id: str
-    path: Path
+    path: AnyPath
     size: int = 0
     mtime_ns: int = 0
     problem: str | None = None
@@ -132,16 +135,6 @@ def collect(
     return list(found.values())
 
 
-def _below(root: str | os.PathLike[str] | None, path: Path, otherwise: str) -> PurePosixPath:
-    """A path as an id has it: below the root, if there is one."""
-    if root is None:
-        return PurePosixPath(otherwise)
-    top, full = os.path.abspath(root), Path(os.path.abspath(path))
-    if not full.is_relative_to(top):
-        raise UsageError(f"{printable(path)} is not below --root {printable(root)}")
-    return PurePosixPath(printable(full.relative_to(top).as_posix()))
-
-
 def _sources(
     paths: Sequence[str],
     listed: Iterable[Entry | str],
@@ -149,15 +142,18 @@ def _sources(
     root: str | os.PathLike[str] | None,
 ) -> Iterator[Source]:
     for text in paths:
-        path = Path(text)
         if not text:
             raise UsageError("'': an empty name; '.' is the current folder")
+        path = path_of(text)
+        if isinstance(path, RemotePath):
+            yield from search.objects(find(path, root))
+            continue
         if path.is_dir():
-            yield from search.folder(path, _below(root, path, "."))
+            yield from search.folder(path, id_below(root, path, "."))
         elif os.path.lexists(path):
-            yield from search.file(str(_below(root, path, printable(path.name))), path)
-        elif glob.has_magic(text):
-            yield from search.matches(text, root)
+            yield from search.file(str(id_below(root, path, printable(path.name))), path)
+        elif glob.has_magic(str(path)):
+            yield from search.matches(str(path), root)
         else:
             raise UsageError(f"{printable(text)}: no such file or folder")
     here = os.getcwd()
@@ -168,18 +164,8 @@ def _sources(
 def _listed(
     entry: Entry | str, here: str, search: Search, root: str | os.PathLike[str] | None
 ) -> Iterator[Source]:
-    text, given = entry if isinstance(entry, Entry) else (entry, None)
-    path = os.path.normpath(os.path.join(here, text))
-    yield from search.file(given or listed_id(path, here, root), Path(path))
-
-
-def listed_id(path: str, here: str, root: str | os.PathLike[str] | None) -> str:
-    """The id of a file of a list, by its absolute path."""
-    inside = here.rstrip("/") + "/"
-    usual = path[len(inside) :] if path.startswith(inside) else path.lstrip("/")
-    if root is not None:
-        return str(_below(root, Path(path), usual))
-    return usual if usual.isascii() else printable(usual)
+    track_id, place = placed(entry, here, root)
+    yield from search.listed(track_id, place)
 
 
 class Search:
@@ -226,11 +212,32 @@ class Search:
             raise UsageError(f"{printable(pattern)}: '..' after a wildcard; leave it out")
         self._matched = False
         if base.is_dir():
-            yield from self._walk(base, _below(root, base, "."), rest, base.resolve(), ())
+            yield from self._walk(base, id_below(root, base, "."), rest, base.resolve(), ())
         if not self._matched:
             raise UsageError(
                 f"{printable(pattern)}: no such file, and no match for it as a pattern"
             )
+
+    def listed(self, track_id: str, place: str) -> Iterator[Source]:
+        """A file of a list; see `placed`."""
+        path = path_of(place)
+        if isinstance(path, RemotePath):
+            return self.objects([named(path, track_id)])
+        return self.file(track_id, path)
+
+    def objects(self, found: Iterable[Object]) -> Iterator[Source]:
+        """Of files behind URLs, those that are music by their endings, or were named."""
+        for item in found:
+            below = Path(item.id)
+            if self._is_excluded(item.id, below):
+                continue
+            shown = item.was_named or not any(map(is_hidden, below.parts))
+            if not (shown or self._is_included(item.id, below)):
+                self._passed_over.hidden += _has_audio_ending(below)
+            elif item.was_named or self._is_audio(below, item.id):
+                status = item.status
+                size, changed = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+                yield Source(item.id, item.path, size, changed)
 
     def end(self) -> None:
         """Take note of the patterns that matched nothing."""
@@ -345,8 +352,8 @@ def _source(track_id: str, path: Path) -> Source:
     return Source(track_id, path, size, mtime_ns(status))
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    return os.path.abspath(one) == os.path.abspath(other)
+def _same_file(one: AnyPath, other: AnyPath) -> bool:
+    return place_of(one) == place_of(other)
 
 
 def require_together(sources: Iterable[Source]) -> dict[str, Source]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from ..remote import path_of
+from .ids import placed
 from .lists import FileList
-from .sources import PassedOver, Search, Source, ids_above, listed_id, require_together
+from .sources import PassedOver, Search, Source, ids_above, require_together
 
 #: Files that are looked at before work begins, and at most at a time.
 FIRST_BATCH, LARGEST_BATCH = 500, 32_000
@@ -35,10 +36,9 @@ def stream(
     here, size = os.getcwd(), FIRST_BATCH
     batch: dict[str, Source] = {}
     for entry in listed:
-        path = os.path.normpath(os.path.join(here, entry.path))
-        track_id = entry.id or listed_id(path, here, root)
+        track_id, place = placed(entry, here, root)
         if is_ours(track_id):
-            batch |= {source.id: source for source in search.file(track_id, Path(path))}
+            batch |= {source.id: source for source in search.listed(track_id, place)}
         if len(batch) >= size:
             yield list(batch.values())
             batch, size = {}, min(2 * size, LARGEST_BATCH)
@@ -53,8 +53,7 @@ def require_names(listed: FileList, root: str | os.PathLike[str] | None) -> None
     def named() -> Iterator[tuple[str, str]]:
         here = os.getcwd()
         for entry in listed:
-            path = os.path.normpath(os.path.join(here, entry.path))
-            yield entry.id or listed_id(path, here, root), path
+            yield placed(entry, here, root)
 
     names = Names()
     for track_id, path in named():
@@ -67,7 +66,7 @@ def require_names(listed: FileList, root: str | os.PathLike[str] | None) -> None
             for key, path in named()
             if hash(key) in hashes or not hashes.isdisjoint(map(hash, ids_above(key)))
         ]
-        require_together(Source(key, Path(path)) for key, path in few)
+        require_together(Source(key, path_of(path)) for key, path in few)
 
 
 class Names:
@@ -93,8 +92,13 @@ class Names:
 
     def suspects(self) -> set[int]:
         """Hashes of ids that two files would have, or in which others would lie."""
-        files = np.unique(np.array([self._files, self._ids]), axis=1)[1]
-        ids, counts = np.unique(files, return_counts=True)
-        doubled = ids[counts > 1]
-        above = np.intersect1d(ids, np.array(self._folders))
-        return set(doubled.tolist()) | set(above.tolist())
+        ids, files, folders = (
+            np.frombuffer(held, dtype=np.int64) for held in (self._ids, self._files, self._folders)
+        )
+        ordered = np.sort(ids)
+        again = np.isin(ids, ordered[1:][ordered[1:] == ordered[:-1]])
+        pairs = np.unique(np.stack([ids[again], files[again]]), axis=1)  # one file, listed twice
+        found, counts = np.unique(pairs[0], return_counts=True)
+        folders = np.unique(folders)
+        above = folders[np.isin(folders, ordered)]
+        return {*found[counts > 1].tolist(), *above.tolist()}

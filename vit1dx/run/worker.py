@@ -14,14 +14,17 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._types import Array
 from ..errors import BackendError, Vit1dxError, reason_of
+from ..remote import AnyPath, path_of, place_of
 from ..store.format import warning_texts
 from ..store.track import Parts, TokenBuffer, Totals
 from .channel import Arena, Channel, ChannelClosed, Message
@@ -119,7 +122,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
-    path = Path(job["path"])
+    path = path_of(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
     sink = _ChannelSink(channel, job["path"])
     track = TokenBuffer(sink, dtype)
@@ -131,7 +134,7 @@ def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None
 
 def extract_file(
     extractor: Extractor,
-    path: Path,
+    path: AnyPath,
     track: TokenBuffer,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> None:
@@ -160,12 +163,15 @@ def extract_file(
     with AudioFile(path) as file:
         done = 0.0
         checks = SignalChecks(file.sample_rate)
-        for tokens in extractor.stream(checks.watch(file.blocks()), file.sample_rate):
-            track.add(tokens)
-            progress(float(tokens.time[-1]) - done)
-            done = float(tokens.time[-1])
+        blocks = checks.watch(file.blocks())
+        # Closed, no thread writes any more into memory that the next track will have.
+        with closing(extractor.stream(blocks, file.sample_rate, track.empty)) as stream:
+            for tokens in stream:
+                track.add(tokens)
+                progress(float(tokens.time[-1]) - done)
+                done = float(tokens.time[-1])
         track.attributes = {
-            "source": printable(os.path.abspath(path)),
+            "source": printable(place_of(path)),
             "size": file.status.st_size,
             "mtime_ns": mtime_ns(file.status),
             "duration": file.duration,
@@ -197,6 +203,9 @@ class _ChannelSink:
     def __init__(self, channel: Channel, path: str) -> None:
         self._channel, self._path = channel, path
         channel.discard()  # a track before this one may have ended halfway
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return self._channel.empty(shape, np.dtype(np.float32))
 
     def keep(self, array: Array) -> Array:
         return self._channel.share(array)
@@ -230,7 +239,7 @@ def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
     return parts
 
 
-def file_sha256(path: Path, check: Callable[[], None] = lambda: None) -> str:
+def file_sha256(path: AnyPath, check: Callable[[], None] = lambda: None) -> str:
     """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second.
 
     Raises

@@ -91,8 +91,8 @@ class Choice:
                 self._put("tracks", key, number, place, unit.input, *about)
         for key, row in failures.items():
             if self._is_selected(key) and self._is_later(key, row, unit):
-                about = (row["reason"], row["size"], row["mtime_ns"])
-                self._put("failures", key, number, unit.input, *about)
+                failure = (row["reason"], row["size"], row["mtime_ns"])
+                self._put("failures", key, number, unit.input, *failure)
 
     def _put(self, table: str, *row: Any) -> None:
         marks = ",".join("?" * len(row))

@@ -10,6 +10,9 @@ from pathlib import Path
 from ..errors import ForeignFileError, StoreError, UsageError
 from .reader import FeatureFile
 
+#: The attribute of the root that marks a stub; see `vit1dx.store.stub`.
+STUB = "uploaded"
+
 
 def why_not_extended(path: Path) -> str:
     """Why a run cannot add tracks to a feature file that can be read; empty if it can.
@@ -20,6 +23,8 @@ def why_not_extended(path: Path) -> str:
         If it cannot be read.
     """
     with FeatureFile(path) as features:
+        if STUB in features.attributes:
+            return "only its tables are here, and its tracks were uploaded"
         if not features.committed.has_commits:
             return "it is not HDF5 as vit1dx writes it (another program rewrote it)"
         if not features.can_grow:

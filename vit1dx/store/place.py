@@ -33,11 +33,14 @@ SHARD_SIZE = "16GiB"
 #: In a folder: how its files were shared out to parts, and what is known of its shards.
 SHARES_NAME, CATALOGUE_NAME = "parts.json", "index.sqlite"
 
+#: In a folder that the workers of a cluster write: which shards each batch at work is written to.
+NOTES = ".at-work"
+
 _SHARD = re.compile(r"(\d{5,})\.h5")
 _PART = re.compile(r"part-(\d{3,})-of-(\d{3,})")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
 _OURS = re.compile(
-    rf"{_SHARD.pattern}(\.new)?(\.journal)?|lock|{SHARES_NAME}|{re.escape(CATALOGUE_NAME)}"
+    rf"{_SHARD.pattern}(\.new)?(\.journal|\.lock)?|lock|{SHARES_NAME}|{re.escape(CATALOGUE_NAME)}"
 )
 
 
@@ -115,6 +118,12 @@ def feature_files(output: Path) -> list[Path]:
     shards = [path for path in output.iterdir() if _SHARD.fullmatch(path.name)]
     parts = [file for folder in part_folders(output).values() for file in feature_files(folder)]
     return sorted(shards, key=shard_number) + parts
+
+
+def locked_shards(folder: Path) -> list[Path]:
+    """Shards of a folder, there or not yet, that have locks of their own, in order."""
+    names = (name.removesuffix(".lock") for name in os.listdir(folder) if name.endswith(".lock"))
+    return sorted((folder / name for name in names if _SHARD.fullmatch(name)), key=shard_number)
 
 
 def require_writable(path: Path) -> None:

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..errors import StoreError
-from .commit import journal_path, recover
+from ..errors import LockedError, StoreError
+from .commit import journal_path
 from .copying import TrackCopier
 from .existing import require_no_shard
 from .index import Row
 from .lock import OutputLock
 from .place import beside, part_folders
 from .reader import FeatureFile
+from .shared import recover_output
 from .verify import Report, check_all, combined
 from .writer import FeatureWriter, create, move_into_place
 
@@ -29,6 +30,8 @@ def repair(path: str | os.PathLike[str]) -> Report:
     ------
     StoreError
         If there are none, a file cannot be opened as one at all, or a new one not be written.
+    LockedError
+        If a run writes them, or a worker of one.
     """
     path = Path(path)
     require_no_shard(path)
@@ -37,9 +40,8 @@ def repair(path: str | os.PathLike[str]) -> Report:
             locks.enter_context(OutputLock(folder))
         reports = check_all(path)
         try:
-            for report in reports:
-                if report.opened:
-                    recover(report.path)
+            if locked := recover_output(path):
+                raise LockedError(f"{locked[0]} is being written by a worker of another run")
             # In order, so that a kill never leaves what nothing overrides any more.
             for report in reports:
                 _mend(report)

@@ -19,7 +19,7 @@ from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
 from .matrix import no_track
-from .place import feature_files, part_folders, shard_number, shard_path
+from .place import feature_files, locked_shards, part_folders, shard_number, shard_path
 from .reader import FeatureFile, Features, Parts
 from .track import TrackWriter
 from .writer import FeatureWriter, Output
@@ -81,6 +81,8 @@ class FolderWriter(Output):
         Most bytes of a shard, but for one with a single track that is larger.
     overwrite : bool
         Remove the shards that are there.
+    sealed : callable
+        Called with the path of each shard that is done and closed.
 
     Raises
     ------
@@ -88,14 +90,36 @@ class FolderWriter(Output):
         If no shard can be made, or the last one cannot be extended.
     """
 
-    def __init__(self, folder: Path, header: Heading, limit: int, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        header: Heading,
+        limit: int,
+        overwrite: bool = False,
+        sealed: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self.path, self.limit, self._header = folder, limit, header
-        shards = feature_files(folder)
-        if overwrite:
-            _remove(shards)
-        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
-        self._current = Shard(shard_path(folder, number), header)
+        self._sealed = sealed
+        self._current = self._first(overwrite)
         self._open = [self._current]
+
+    def _first(self, overwrite: bool) -> Shard:
+        """The shard to begin with."""
+        shards = feature_files(self.path)
+        if overwrite:
+            remove_shards(shards)
+        number = 0 if overwrite or not shards else _number_to_continue(shards[-1])
+        return Shard(shard_path(self.path, number), self._header)
+
+    def _next(self) -> Shard:
+        """The one after the current."""
+        number = shard_number(self._current.path) + 1
+        return Shard(shard_path(self.path, number), self._header)
+
+    @property
+    def open_shards(self) -> list[Path]:
+        """Shards that something may still be written to."""
+        return [shard.path for shard in self._open]
 
     def require_place(self, track_id: str) -> None:
         """See `Output`."""
@@ -118,6 +142,17 @@ class FolderWriter(Output):
         self._make_room(len(reason))
         return self._current.fail(track_id, reason, size, mtime_ns)
 
+    def commit(self) -> None:
+        """Make what was finished last.
+
+        Raises
+        ------
+        WriteError
+            If that cannot be.
+        """
+        for shard in self._open:
+            shard.commit()
+
     def commit_if_due(self) -> None:
         """See `Output`; also closes shards that are done."""
         for shard in list(self._open):
@@ -126,6 +161,7 @@ class FolderWriter(Output):
             else:
                 self._open.remove(shard)
                 shard.close()
+                self._sealed(shard.path)
 
     def close(self) -> None:
         """See `Output`."""
@@ -146,9 +182,8 @@ class FolderWriter(Output):
         """Begin the next shard if this one has no room for so many bytes."""
         if self._current.has_room(size, self.limit):
             return
-        number = shard_number(self._current.path) + 1
         try:
-            self._current = Shard(shard_path(self.path, number), self._header)
+            self._current = self._next()
         except StoreError as error:
             raise WriteError(
                 f"{error}; what was finished is kept, and the same command continues where it "
@@ -158,12 +193,21 @@ class FolderWriter(Output):
 
 
 def _number_to_continue(last: Path) -> int:
-    """That of the last shard, or where it cannot be extended, of the next."""
+    """That of the last shard, or where it cannot be extended, of the next that is free."""
+    locked = locked_shards(last.parent)
+    if locked and shard_number(locked[-1]) >= shard_number(last):  # another process writes it
+        return shard_number(locked[-1]) + 1
     return shard_number(last) + bool(why_not_extended(last))
 
 
-def _remove(shards: list[Path]) -> None:
-    """The last one first, so that what a kill leaves is what an earlier run left."""
+def remove_shards(shards: list[Path]) -> None:
+    """Remove shards, the last one first, so that what a kill leaves is what an earlier run left.
+
+    Raises
+    ------
+    StoreError
+        If one cannot be removed, or is no feature file.
+    """
     for path in shards:
         require_replaceable(path)
     for path in reversed(shards):

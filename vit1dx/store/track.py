@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +51,9 @@ class Totals:
 class Sink(Protocol):
     """Takes a track's arrays: a place in a feature file, or the way to one."""
 
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Room for a float32 array to be kept; threads may ask side by side."""
+
     def keep(self, array: Array) -> Array:
         """An array that will be handed on later, or a copy of it, to be handed on instead."""
 
@@ -83,6 +86,11 @@ class TokenBuffer:
         self._parts: dict[str, list[Array]] = {}
         self._checksums: dict[str, list[int]] = {}
         self._held_bytes = 0
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Room for an array of `Tokens`, where `add` will need no copy of it."""
+        is_kept = self._dtype == "float32"
+        return self._sink.empty(shape) if is_kept else np.empty(shape, np.float32)
 
     def add(self, tokens: Tokens) -> None:
         """Take the next windows' tokens.
@@ -143,6 +151,8 @@ def checksums(array: Array, before: list[int] | None = None) -> list[int]:
     ]
 
 
+#: Arrays smaller than this are written at once.
+GATHERED_BYTES = 1 << 20
 #: Size of the chunks of an array that grows on disk; others are contiguous, layer after layer.
 CHUNK_BYTES = 256 << 10
 
@@ -152,6 +162,9 @@ class Home(Protocol):
 
     def writing(self) -> AbstractContextManager[None]:
         """For the time that something is written."""
+
+    def put(self, data: Array, offset: int) -> None:
+        """Write bytes, (n,) uint8, where HDF5 has made room for them."""
 
     def new_group(self) -> h5py.Group:
         """A group outside the tree: gone, unless it is linked."""
@@ -178,6 +191,10 @@ class TrackWriter:
         self._axes = {name: axes for name, axes in self._all_axes.items() if name != "mean_token"}
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Memory as any other: it is written in this process."""
+        return np.empty(shape, np.float32)
 
     def keep(self, array: Array) -> Array:
         """The array: it is written in this process."""
@@ -220,9 +237,18 @@ class TrackWriter:
         return self._writer.new_group()
 
     def _write_whole(self, name: str, parts: Sequence[Any]) -> None:
-        shape = self._shape(name, parts)
-        self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype)
-        self._write(name, parts, 0)
+        """Write past HDF5, which would ask for a selection of each part."""
+        shape, axis = self._shape(name, parts), self._growing(name)
+        room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        data = self._group.create_dataset(name, shape, parts[0].dtype, dcpl=room)
+        self._data[name] = data
+        if axis and data.nbytes < GATHERED_BYTES:
+            parts = [np.concatenate(parts, axis)]
+        offset = data.id.get_offset()
+        for piece in _in_order(parts, axis):
+            self._writer.put(np.ascontiguousarray(piece).reshape(-1).view(np.uint8), offset)
+            offset += piece.nbytes
 
     def _grow(self, name: str, parts: Sequence[Any]) -> None:
         """Add to the end of a data set that can grow."""
@@ -282,3 +308,12 @@ class TrackWriter:
                 attach(data[name], [scales[axis] for axis in named])
         for name in ("time", "window_start"):
             data[name].attrs["units"] = "s"
+
+
+def _in_order(parts: Sequence[Array], axis: int) -> Iterator[Array]:
+    """Pieces of an array as they follow each other in memory, of its parts along an axis."""
+    if axis == 0 or len(parts) == 1:
+        yield from parts
+    else:
+        assert axis == 1
+        yield from (part[row] for row in range(len(parts[0])) for part in parts)

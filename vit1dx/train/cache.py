@@ -24,6 +24,7 @@ from ..audio.mel import LogMel
 from ..audio.resample import mono_at_rate
 from ..config import MelConfig
 from ..errors import AudioError, UsageError
+from ..remote import AnyPath, RemotePath
 from ..run.sources import collect
 
 FRAMES, INDEX = "frames.f16", "index.jsonl"
@@ -71,7 +72,13 @@ def find_audio(paths: Iterable[Path], listed: Iterable[str] = ()) -> list[Path]:
     sources += collect([], names)
     if not sources:
         raise UsageError(f"no audio file in {', '.join(map(str, named)) or 'an empty list'}")
-    return list(dict.fromkeys(source.path.resolve() for source in sources))
+    return list(dict.fromkeys(_local(source.path) for source in sources))
+
+
+def _local(path: AnyPath) -> Path:
+    if isinstance(path, RemotePath):
+        raise UsageError(f"{path}: training reads its music over and over; copy it to a disk first")
+    return path.resolve()
 
 
 def log_mel_of(path: Path, mel: LogMel) -> Array:

@@ -1,0 +1,147 @@
+"""What a cluster costs beside one machine: ``python -m benchmarks.cluster``, from a checkout.
+
+One-second clips, the dearest files for their length, go through a local run and through a Dask
+cluster on loopback, with as many workers. Then the client and the scheduler pass on batches that
+do nothing, for what each batch and each of its bytes costs them: `benchmarks.cluster_model` counts
+with these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.music import write_shorts
+from benchmarks.processes import resident
+from benchmarks.tables import table
+from tests.clusters import LoopbackCluster
+from vit1dx.run.cluster import Cluster
+from vit1dx.run.remote import call
+
+WORKERS = 2
+#: Clips of a run that is too short to count, whose cost is that of the start.
+FEW = 32
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Processor seconds of a run, and most resident bytes in its first and second halves."""
+
+    cpu: dict[str, float]
+    memory: dict[str, tuple[int, int]]
+
+
+def cpu(pid: int) -> float:
+    """Processor seconds of a process, those below it and those that ended below it."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = Path(f"/proc/{pid}/task").iterdir()  # each has children of its own
+        children = [c for t in threads for c in (t / "children").read_text().split()]
+    except OSError:
+        return 0.0
+    own = sum(int(field) for field in fields[11:15]) / TICKS
+    below = [cpu(int(child)) for child in children]
+    return own + sum(below)
+
+
+def run(command: Sequence[str], watched: dict[str, int]) -> Figures:
+    """Run a command to its end, and watch processes by the way."""
+    before = {name: cpu(pid) for name, pid in watched.items()}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pids, seen, ended = {**watched, "client": process.pid}, [], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1):
+            seen.append({name: resident(pid) for name, pid in pids.items()})
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    ended.set()
+    watcher.join()
+    if status:
+        raise SystemExit(f"{' '.join(command)}: status {status}")
+    took = {name: cpu(pid) - before[name] for name, pid in watched.items()}
+    took["client"] = usage.ru_utime + usage.ru_stime
+    halves = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    memory = {
+        name: (max(s[name] for s in halves[0]), max(s[name] for s in halves[1])) for name in pids
+    }
+    return Figures(took, memory)
+
+
+def clips(scratch: Path, count: int, cluster: LoopbackCluster) -> list[list[str]]:
+    """Rows: what a clip costs, locally and on the cluster, by process."""
+    runs: dict[tuple[str, int], Figures] = {}
+    watched = {"scheduler": cluster.scheduler.pid}
+    watched |= {f"worker {n}": worker.pid for n, worker in enumerate(cluster.workers, 1)}
+    for number in (FEW, count):
+        write_shorts(scratch / str(number), number)
+        base = [sys.executable, "-m", "vit1dx", "extract", str(scratch / str(number)), "-o"]
+        local = [*base, f"{scratch}/local-{number}/", "--workers", str(WORKERS)]
+        there = [*base, f"{scratch}/there-{number}/", "--scheduler", str(cluster.file)]
+        runs["local", number] = run(local, {})
+        runs["cluster", number] = run(there, watched)
+    rows = []
+    for kind in ("local", "cluster"):
+        few, many = runs[kind, FEW], runs[kind, count]
+        each = {name: (many.cpu[name] - few.cpu[name]) / (count - FEW) for name in many.cpu}
+        rows.append([kind, "all", f"{1e3 * sum(each.values()):.2f}", "", ""])
+        for name, seconds in each.items():
+            halves = (f"{half / 1e6:.0f}" for half in many.memory[name])
+            rows.append([kind, name, f"{1e3 * seconds:.2f}", *halves])
+    return rows
+
+
+def passing(cluster: LoopbackCluster, batches: int) -> list[list[str]]:
+    """Rows: what a batch that does nothing costs, small and large."""
+    rows = []
+    with Cluster(str(cluster.file)) as known:
+        client: Any = known._client
+        for size in (0, 40_000):
+            nothing = pickle.dumps((Path("/nowhere"),)) + bytes(size)
+            pid = cluster.scheduler.pid
+            own, theirs = time.process_time(), cpu(pid)
+            before = resident(os.getpid()), resident(pid)
+            for first in range(0, batches, 50):  # few are in flight, as in a run
+                futures = [
+                    client.submit(call, "seal", nothing, key=f"{size}-{number}", pure=False)
+                    for number in range(first, min(first + 50, batches))
+                ]
+                client.gather(futures)
+            costs = time.process_time() - own, cpu(pid) - theirs
+            grown = resident(os.getpid()) - before[0], resident(pid) - before[1]
+            cells = [f"{1e3 * cost / batches:.2f}" for cost in costs]
+            rows.append([f"{size}", *cells, *(f"{more / 1e6:.0f}" for more in grown)])
+    return rows
+
+
+def main() -> None:
+    """Measure, and print tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
+    parser.add_argument("--clips", type=int, default=2000, help="[%(default)s]")
+    parser.add_argument("--batches", type=int, default=500, help="[%(default)s]")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="vit1dx-") as temporary:
+        scratch = Path(temporary)
+        with LoopbackCluster(scratch / "dask", WORKERS) as cluster:
+            heads = ["run", "process", "CPU ms a clip", "MB, first half", "MB, second half"]
+            print(table(heads, clips(scratch, options.clips, cluster)))
+            heads = ["bytes of a batch", "client, CPU ms a batch", "scheduler, CPU ms a batch"]
+            heads += ["client, MB more at the end", "scheduler, MB more"]
+            print(table(heads, passing(cluster, options.batches)))
+
+
+if __name__ == "__main__":
+    main()
