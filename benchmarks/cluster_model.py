@@ -15,14 +15,15 @@ from collections import deque
 from dataclasses import dataclass
 
 from benchmarks.tables import table
-from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS, FILE_SECONDS
+from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS
 from vit1dx.run.flight import BATCHES_A_THREAD, LEAST_BATCHES
+from vit1dx.run.parts import FILE_SECONDS
 
 #: Measured, s of a core: of client and scheduler for a batch, there and back, and for a file in it;
 #: of a worker for a file, and for a second of its audio.
-CLIENT_BATCH, CLIENT_FILE = 1.5e-3, 20e-6
-SCHEDULER_BATCH, SCHEDULER_FILE = 1.0e-3, 2e-6
-WORKER_FILE, WORKER_SECOND = 8e-3, 5e-3
+CLIENT_BATCH, CLIENT_FILE = 0.8e-3, 0.2e-3
+SCHEDULER_BATCH, SCHEDULER_FILE = 2.0e-3, 0.0
+WORKER_FILE, WORKER_SECOND = 20e-3, 6.25e-3
 #: Operations of a batch on storage besides its bytes: its note, a commit, and their syncs.
 OPERATIONS = 12
 #: Assumed of the storage: bytes and operations a second.

@@ -117,7 +117,7 @@ def _put(writer: FeatureWriter, track_id: str, windows: int, header: Header) -> 
             classes = rng.standard_normal((layers, count, FEATURES), dtype=np.float32)
             time_ = (first * FRAMES + np.arange(count * FRAMES)) * 0.032
             track.add(
-                Tokens(
+                Tokens.of(
                     layers=header.request.layers,
                     class_token=classes,
                     sequence_tokens=tokens,

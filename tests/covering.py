@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import combinations, product
+from operator import or_
 from typing import Any
 
 Row = dict[str, Any]
@@ -29,16 +31,30 @@ def covering(
     refused : list of dict
         A row for each other pair, plain but for it.
     """
-    every = [dict(zip(factors, values, strict=True)) for values in product(*factors.values())]
-    waiting = {pair for row in every for pair in pairs(row)}
-    covers = [(row, set(pairs(row))) for row in every if runs(row)]
-    waiting, impossible = set.union(*(pairs for _, pairs in covers)), waiting
-    impossible = impossible - waiting
+    bits: dict[Pair, int] = {}  # of each pair, in a number that stands for a set of them
+    for one, other in combinations(factors, 2):
+        for values in product(factors[one], factors[other]):
+            bits[frozenset(zip((one, other), values, strict=True))] = 1 << len(bits)
+    of_values = {
+        (one, a, other, b): bits[frozenset(((one, a), (other, b)))]
+        for one, other in combinations(factors, 2)
+        for a, b in product(factors[one], factors[other])
+    }
+    covers = []
+    for values in product(*factors.values()):
+        row = dict(zip(factors, values, strict=True))
+        if runs(row):
+            covered = 0
+            for (one, a), (other, b) in combinations(row.items(), 2):
+                covered |= of_values[one, a, other, b]
+            covers.append((row, covered))
+    waiting = reduce(or_, (covered for _, covered in covers))
+    impossible = [pair for pair, bit in bits.items() if not bit & waiting]
     rows = []
     while waiting:
-        row, covered = max(covers, key=lambda item: len(item[1] & waiting))
+        row, covered = max(covers, key=lambda item: (item[1] & waiting).bit_count())
         rows.append(row)
-        waiting -= covered
+        waiting &= ~covered
     plain = {name: values[0] for name, values in factors.items()}
     # By their words in order: that of a set differs from process to process.
     refusals = sorted(impossible, key=lambda pair: sorted(map(repr, pair)))

@@ -119,7 +119,7 @@ def test_block_sizes_do_not_matter(onnx: Extractor, block: int) -> None:
     samples = song(9.0, 22050)[:, None]
     blocks: Iterable[Array] = [samples[i : i + block] for i in range(0, len(samples), block)]
     parts = list(onnx.stream(blocks, 22050))
-    tokens = np.concatenate([part.sequence_tokens for part in parts], axis=1)
+    tokens = np.concatenate([part.arrays["sequence_tokens"] for part in parts], axis=1)
     np.testing.assert_allclose(tokens, onnx(samples, 22050).sequence_tokens, atol=1e-4)
 
 

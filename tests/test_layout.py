@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vit1dx"
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("_types", "_version", "errors", "config", "parallel", "processor", "remote"),
-    ("tokens",),
+    ("tokens", "pooling"),
     ("audio", "model"),
     ("store",),
     ("extractor",),

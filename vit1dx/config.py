@@ -9,6 +9,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from .errors import WeightsError
@@ -69,6 +70,11 @@ class MelConfig:
     def frame_rate(self) -> float:
         """Frames (and so tokens) a second."""
         return self.sample_rate / self.hop_length
+
+    @property
+    def exact_frame_rate(self) -> Fraction:
+        """`frame_rate` without rounding."""
+        return Fraction(self.sample_rate, self.hop_length)
 
     def n_frames(self, n_samples: int) -> int:
         """Number of frames that a track of `n_samples` at `sample_rate` has."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,38 +23,83 @@ CLOCKS = {
     "window_start": "window_start",
 }
 
+#: The option that keeps each array.
+KEPT_BY = {
+    "class_token": "--tokens class",
+    "sequence_tokens": "--tokens sequence",
+    "mean_token": "--tokens mean",
+    "attention": "--attention class or full",
+    "time": "--tokens sequence",
+    "window_start": "--tokens class",
+}
+
 #: Chooses what to read of an array, from all arrays of the track by name.
 Select: TypeAlias = Callable[[Mapping[str, Any]], tuple[int | slice, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Tokens and attention of some consecutive windows of a track.
+    """What is kept of some consecutive windows of a track, and the sum of all their tokens.
 
     Attributes
     ----------
     layers : tuple of int
         The layers kept, the first axis of every array; 0 is the embedding, k the raw residual
         stream after block k.
-    class_token : (layer, window, feature) float32 array
-    sequence_tokens : (layer, time, feature) float32 array
-        One token a mel frame.
-    time : (time,) float64 array
-        Centre of each token's frame, s.
-    window_start : (window,) float64 array
-        Centre of each window's first frame, s.
-    attention : float32 array or None
-        (layer, window, head, query, key), or (layer, window, head, key) for the class token's row
-        alone. Query and key 0 are the class token, 1 + i frame i of the window. Rows sum to 1.
-        Of the layers kept from 1 on: 0 has none.
+    arrays : dict of arrays
+        ``class_token``, ``sequence_tokens``, ``attention``, ``time`` and ``window_start``, with the
+        axes that `Track` gives them; absent where they are not kept.
+    total : (layer, feature) float64 array
+        Sum of the class and sequence tokens, kept or not.
+    count : int
+        How many they are.
+    end : float
+        Centre of the last frame, s.
     """
 
     layers: tuple[int, ...]
-    class_token: Array
-    sequence_tokens: Array
-    time: Array
-    window_start: Array
-    attention: Array | None = None
+    arrays: dict[str, Array]
+    total: Array
+    count: int
+    end: float
+
+    @property
+    def class_token(self) -> Array:
+        """Of `arrays`, as the others below."""
+        return self.arrays["class_token"]
+
+    @property
+    def sequence_tokens(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["sequence_tokens"]
+
+    @property
+    def time(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["time"]
+
+    @property
+    def window_start(self) -> Array:
+        """Of `arrays`."""
+        return self.arrays["window_start"]
+
+    @property
+    def attention(self) -> Array | None:
+        """Of `arrays`; None if it is not kept."""
+        return self.arrays.get("attention")
+
+    @classmethod
+    def of(cls, layers: tuple[int, ...], **arrays: Array | None) -> Tokens:
+        """All arrays of some windows, of which class and sequence tokens must be among them."""
+        kept = {name: array for name, array in arrays.items() if array is not None}
+        tokens = kept["class_token"], kept["sequence_tokens"]
+        return cls(
+            layers=layers,
+            arrays=kept,
+            total=sum(np.asarray(array).sum(axis=1, dtype=np.float64) for array in tokens),
+            count=sum(array.shape[1] for array in tokens),
+            end=float(kept["time"][-1]),
+        )
 
 
 def attended(layers: Iterable[int]) -> tuple[int, ...]:
@@ -65,7 +111,8 @@ class Track(ABC):
     """One track's features, computed by an `Extractor` or kept in a feature file.
 
     The arrays are attributes, each whole; `read` gives a part of one. Those of a feature file are
-    read from it at each access, in the dtype that it keeps.
+    read from it at each access, in the dtype that it keeps. Kinds of tokens that were not asked
+    for were not kept, nor were `time` and `window_start` where no other array needs them.
 
     Attributes
     ----------
@@ -74,6 +121,11 @@ class Track(ABC):
         embedding, of which there are no attention maps, k the raw residual stream after block k.
     duration : float
         Length of the decoded audio, s.
+    start : float
+        Where it begins, s: 0, or of a segment of a file, its start in the file, whose seconds all
+        times are.
+    pool : float or None
+        Seconds that sequence tokens were averaged over; None if each was kept.
     warnings : tuple of AudioWarning
         What looked wrong with the audio.
 
@@ -101,6 +153,8 @@ class Track(ABC):
 
     layers: tuple[int, ...]
     duration: float
+    start: float = 0.0
+    pool: float | None = None
     warnings: tuple[AudioWarning, ...]
 
     @property
@@ -171,8 +225,8 @@ class Track(ABC):
         Raises
         ------
         UsageError
-            If there is no such array or layer, the attention was not kept, or the array has no
-            axis to select along.
+            If there is no such array or layer, the array was not kept, or it has no axis to select
+            along.
         StoreError
             If a feature file cannot be read, or was closed.
         """
@@ -191,9 +245,7 @@ class Track(ABC):
 
         part = self._part(name, select)
         if part is None:
-            raise UsageError(
-                f"no {name} was kept; extract with --attention class or full to keep it"
-            )
+            raise UsageError(f"no {name} was kept; extract with {KEPT_BY[name]} to keep it")
         return part
 
     def _row(self, name: str, layer: int | None) -> int | slice:
@@ -229,15 +281,16 @@ class MemoryTrack(Track):
 
     Attributes
     ----------
-    layers, duration, warnings
+    layers, duration, pool, warnings
         See `Track`.
     arrays : mapping of str to array
-        All arrays by name; ``attention`` only if it was asked for.
+        All arrays by name; those that were not asked for are absent.
     """
 
     layers: tuple[int, ...]
     arrays: Mapping[str, Array]
     duration: float
+    pool: float | None = None
     warnings: tuple[AudioWarning, ...] = ()
 
     def _part(self, name: str, select: Select) -> Array | None:
@@ -246,6 +299,23 @@ class MemoryTrack(Track):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(layers={self.layers}, duration={self.duration:.2f})"
+
+
+@contextmanager
+def in_range(dtype: str, values: Iterable[Array]) -> Iterator[None]:
+    """Raise `TokensError` if one of these values does not fit into the type they are cast to."""
+    if dtype == "float32":  # which they are
+        yield
+        return
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError:
+        most = max(float(np.abs(array).max()) for array in values if array.size)
+        raise TokensError(
+            f"the model gives numbers up to {most:.4g}, beyond the "
+            f"{np.finfo(dtype).max:.0f} of {dtype}; use float32"
+        ) from None
 
 
 class MeanToken:
@@ -263,13 +333,11 @@ class MeanToken:
         TokensError
             If they are not finite.
         """
-        for part in (tokens.class_token, tokens.sequence_tokens):
-            total = part.sum(axis=1)
-            # A sum tells of every number in it, and tokens of the attention rows that weight them.
-            if not np.isfinite(total).all():
-                raise TokensError("the model gives tokens that are not finite")
-            self._sum = self._sum + total.astype(np.float64)  # quicker, of so few
-            self._count += part.shape[1]
+        # A sum tells of every number in it, and tokens of the attention rows that weight them.
+        if not np.isfinite(tokens.total).all():
+            raise TokensError("the model gives tokens that are not finite")
+        self._sum = self._sum + tokens.total
+        self._count += tokens.count
 
     @property
     def value(self) -> Array:
@@ -277,19 +345,20 @@ class MeanToken:
         return np.asarray(self._sum / self._count, dtype=np.float32)
 
 
-def join(batches: Iterable[Tokens], duration: float) -> MemoryTrack:
+def join(batches: Iterable[Tokens], duration: float, keep_mean: bool = True) -> MemoryTrack:
     """Put a whole track's batches together."""
-    parts, mean = [], MeanToken()
+    layers: tuple[int, ...] = ()
+    parts: dict[str, list[Array]] = {}
+    mean = MeanToken()
     for tokens in batches:
-        parts.append(tokens)
         mean.add(tokens)
+        layers = tokens.layers
+        for name, array in tokens.arrays.items():
+            parts.setdefault(name, []).append(array)
     arrays = {
-        "class_token": np.concatenate([part.class_token for part in parts], axis=1),
-        "sequence_tokens": np.concatenate([part.sequence_tokens for part in parts], axis=1),
-        "mean_token": mean.value,
-        "time": np.concatenate([part.time for part in parts]),
-        "window_start": np.concatenate([part.window_start for part in parts]),
+        name: np.concatenate(held, axis=0 if name == CLOCKS[name] else 1)
+        for name, held in parts.items()
     }
-    if maps := [part.attention for part in parts if part.attention is not None]:
-        arrays["attention"] = np.concatenate(maps, axis=1)
-    return MemoryTrack(layers=parts[0].layers, arrays=arrays, duration=duration)
+    if keep_mean:
+        arrays["mean_token"] = mean.value
+    return MemoryTrack(layers=layers, arrays=arrays, duration=duration)

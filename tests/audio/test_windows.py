@@ -20,7 +20,7 @@ def _cut(total: int, overlap: int, block: int = 1000, batch: int = 7) -> list[Wi
 
 
 def _kept(windows: list[Windows]) -> Array:
-    return np.concatenate([part.kept(part.mel) for part in windows])[:, 0]
+    return np.concatenate([one for part in windows for one in part.kept(part.mel)])[:, 0]
 
 
 TOTALS = [1, 2, 124, 125, 126, 249, 250, 251, 375, 1000, 1001, 4321]

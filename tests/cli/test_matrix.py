@@ -17,11 +17,11 @@ import torch
 import vit1dx
 from vit1dx._types import Array
 from vit1dx.config import Config, MelConfig, ModelConfig, WindowConfig
-from vit1dx.errors import Vit1dxError
+from vit1dx.errors import UsageError, Vit1dxError
 from vit1dx.extractor import Extractor
 from vit1dx.model.backend import BackendInfo
 from vit1dx.model.export import export
-from vit1dx.model.request import Attention
+from vit1dx.model.request import Attention, parse_tokens
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.processor import multiplies_bf16
 from vit1dx.run.worker import extract_file
@@ -58,6 +58,8 @@ OPTIONS = {
     "precision": (None, "fp32", "int8", "bf16", "fp16"),
     "layers": tuple(LAYERS),
     "attention": (None, *ATTENTIONS),
+    "tokens": ("all", "mean", "class", "sequence"),
+    "pool": (None, 0.5),
     "overlap": (0.0, 0.2),
     "backend": ("auto", "onnx", "openvino", "torch"),
     "dtype": ("float32", "float16"),
@@ -69,6 +71,8 @@ TOLERANCES = {"fp32": (0.999999, 1e-5), "int8": (0.99, 0.1), "bf16": (0.999, 0.0
 #: What computes in bf16: OpenVINO only on a processor that multiplies bfloat16.
 OPENVINO = {"openvino"} if find_spec("openvino") else set()
 BF16 = {"torch", *OPENVINO} if multiplies_bf16() else {"torch"}
+#: The array of each kind of tokens.
+ARRAYS = {"mean": "mean_token", "class": "class_token", "sequence": "sequence_tokens"}
 #: What float16 adds to a number's error, relatively.
 HALF = 1e-3
 
@@ -83,6 +87,7 @@ def runs(row: Row) -> bool:
         able = able & ({"onnx"} if weights.endswith("int8") else {"onnx", *OPENVINO})
     return (
         precision != "fp16"
+        and (row["pool"] is None or row["tokens"] == "all" or "sequence" in row["tokens"])
         and row["backend"] in ({"auto"} | able if able else ())
         and (row["layers"] != "0" or row["attention"] in ("none", None))
         and (weights in ("safetensors", "bundled") or _gives(weights, row))
@@ -110,7 +115,8 @@ def _id(row: Row) -> str:
 def kept(row: Row) -> Attention:
     """The attention that a row's file holds."""
     has_maps = row["layers"] != "0" and " none " not in row["weights"]
-    return row["attention"] or ("class" if has_maps else "none")
+    has_sequence = "sequence" in parse_tokens(row["tokens"])
+    return row["attention"] or ("class" if has_maps and has_sequence else "none")
 
 
 class Small:
@@ -138,12 +144,14 @@ class Small:
         return exported
 
     @cache  # noqa: B019  # there is one, and it lives as long
-    def reference(self, overlap: float) -> list[Track]:
+    def reference(self, overlap: float, pool: float | None) -> list[Track]:
         """What PyTorch gives in float32: of layer 0, and of 1 and 2 with their maps."""
         path = self.weights("safetensors")
         asked: list[tuple[Any, Attention]] = [(0, "none"), ([1, 2], "full")]
         return [
-            Extractor(layers, attention=attention, weights=path, overlap=overlap)(self.audio)
+            Extractor(layers, attention=attention, weights=path, overlap=overlap, pool=pool)(
+                self.audio
+            )
             for layers, attention in asked
         ]
 
@@ -154,7 +162,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 
 def _extractor(row: Row, path: Path) -> Extractor:
-    names = ("layers", "attention", "overlap", "backend", "precision")
+    names = ("layers", "attention", "tokens", "pool", "overlap", "backend", "precision")
     return Extractor(**{name: row[name] for name in names}, weights=path, device="cpu")
 
 
@@ -170,7 +178,8 @@ def _write(row: Row, extractor: Extractor, audio: Path, output: Path) -> None:
     else:
         writer = FeatureWriter(output, header)
     with writer:
-        track = TokenBuffer(writer.begin(audio.name, 0), row["dtype"])
+        keep_mean = "mean" in extractor.request.tokens
+        track = TokenBuffer(writer.begin(audio.name, 0), row["dtype"], keep_mean)
         extract_file(extractor, audio, track)
         track.finish()
 
@@ -180,7 +189,12 @@ def _require_near(found: Track, layer: int, expected: Track, row: Row, precision
     index = expected.layers.index(layer)
     cosine, difference = TOLERANCES[precision]
     half = HALF if row["dtype"] == "float16" else 0.0
-    for name in ("sequence_tokens", "class_token", "mean_token"):
+    kinds = parse_tokens(row["tokens"])
+    for kind, name in ARRAYS.items():
+        if kind not in kinds:
+            with pytest.raises(UsageError, match=f"no {name} was kept; extract with --tokens"):
+                found.read(name)
+            continue
         tokens: Array = found.read(name, layer=layer)
         theirs = getattr(expected, name)[index]
         assert (tokens.dtype.name, tokens.shape) == (row["dtype"], theirs.shape)
@@ -234,7 +248,7 @@ def _require_run(row: Row, small: Small, folder: Path) -> None:
     output = folder / row["output"]
     _write(row, extractor, small.audio, output)
     assert not verify(output).problems, row
-    embedding, blocks = small.reference(row["overlap"])
+    embedding, blocks = small.reference(row["overlap"], row["pool"])
     with vit1dx.open(output) as features:
         assert features.attributes["precision"] == extractor.precision
         assert features.layers == LAYERS[row["layers"]]

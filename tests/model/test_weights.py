@@ -30,6 +30,7 @@ from vit1dx.model.backend import load_backend
 from vit1dx.model.export import export
 from vit1dx.model.quantise import quantised
 from vit1dx.model.request import Precision, Request
+from vit1dx.model.torch import _available
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.model.weights import ONE_MODEL, bundled, load_onnx, read_info, sha256
 from vit1dx.run.pool import Pool
@@ -382,6 +383,50 @@ def test_a_device_that_onnx_runtime_falls_back_from_is_no_silent_fallback(
             load_backend(read_info(model), Request((1,)), "cuda")
         assert load_backend(read_info(model), Request((1,)), "auto").device == "cpu"
     assert caplog.messages == ["ONNX Runtime could not start on cuda: running on cpu"]
+
+
+def test_the_number_of_a_graphics_processor_reaches_onnx_runtime(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[object]] = []
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    class Session:
+        def __init__(self, graph: bytes, options: object, providers: list[object]) -> None:
+            asked.append(providers)
+
+        def get_providers(self) -> list[str]:
+            return names
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    for device, number in (("cuda", "0"), ("cuda:1", "1"), ("auto", "0")):
+        backend = load_backend(read_info(model), Request((1,)), device)
+        assert asked.pop() == [("CUDAExecutionProvider", {"device_id": number})]
+        assert backend.device == ("cuda" if device == "auto" else device)
+    load_backend(read_info(model), Request((1,)), "cpu")
+    assert asked.pop() == [("CPUExecutionProvider", {})]
+
+
+def test_a_graphics_processor_that_pytorch_does_not_find_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [_available(name) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda",
+        "cuda",
+        "cuda:1",
+        "cpu",
+    ]
+    with pytest.raises(BackendError, match="device cuda:2 is not there for PyTorch, which finds 2"):
+        _available("cuda:2")
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:x", "cuda:-1", "tpu", "cpu:0", ""])
+def test_a_device_of_no_such_name_is_refused(device: str) -> None:
+    with pytest.raises(UsageError, match="choose from auto, cpu, cuda, or cuda:N"):
+        Extractor("last", device=device)
 
 
 @pytest.mark.parametrize("memory", [0, -1, np.nan])

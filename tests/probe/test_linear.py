@@ -46,18 +46,20 @@ def test_fits_are_where_scikit_learns_are(monkeypatch: pytest.MonkeyPatch) -> No
     features, mixed = _correlated(600, 5)
     rng = np.random.default_rng(1)
     classes = (features @ rng.standard_normal((5, 3)) + rng.gumbel(size=(600, 3))).argmax(axis=1)
-    monkeypatch.setattr(linear, "PENALTIES", (1e-3,))
+    monkeypatch.setattr(linear, "PENALTIES", (1e-3,))  # of which all three take the same
     probe = fit(mixed, classes, "classes", 3, _last(600)).whole
-    rows = Whitening.of(mixed)(mixed)
+    rows = probe.whitening(mixed)
     theirs = LogisticRegression(C=1 / (2 * probe.penalty * 600), tol=1e-8, max_iter=1000)
     expected = theirs.fit(rows, classes).predict_proba(rows)
     np.testing.assert_allclose(softmax(probe.outputs(mixed)), expected, atol=2e-3)
     tag = (classes == 0).astype(np.float32)[:, None]
     alone = fit(mixed, np.hstack([tag, 1 - tag]), "tags", 2, _last(600)).whole
+    rows = alone.whitening(mixed)
     expected = theirs.fit(rows, tag[:, 0]).predict_proba(rows)
     np.testing.assert_allclose(sigmoid(alone.outputs(mixed))[:, 0], expected[:, 1], atol=2e-3)
     number = (features @ rng.standard_normal((5, 1))).astype(np.float32)
     ridge = fit(mixed, number, "numbers", 1, _last(600)).whole
+    rows = ridge.whitening(mixed)
     expected = Ridge(alpha=ridge.penalty * 600).fit(rows, number).predict(rows)
     np.testing.assert_allclose(ridge.outputs(mixed), expected.reshape(-1, 1), atol=2e-3)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS, FILE_SECONDS, Batches
+from vit1dx.run.batches import BATCH_FILES, BATCH_SECONDS, Batches
+from vit1dx.run.parts import FILE_SECONDS
 from vit1dx.run.sources import Source
 
 

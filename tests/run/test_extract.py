@@ -25,7 +25,7 @@ from ..conftest import RunCli
 from ..synth import song
 
 #: Parameters of the command alone, and of the function alone.
-OWN = {"as_json"}, {"raise_signals"}
+OWN = {"as_json", "config"}, {"raise_signals"}
 
 
 def test_it_is_what_the_command_does(cli: RunCli, songs: Path, tmp_path: Path) -> None:
@@ -75,8 +75,8 @@ def test_it_writes_nothing_to_the_standard_streams(songs: Path, tmp_path: Path) 
         ({"layers": 13}, vit1dx.UsageError, "layer 13"),
         ({"attention": "some"}, vit1dx.UsageError, "'some'; choose from none, class, full"),
         ({"dtype": "float64"}, vit1dx.UsageError, "'float64'; choose from float32, float16"),
-        ({"backend": "jax"}, vit1dx.UsageError, "'jax'; choose from auto, onnx, torch"),
-        ({"device": "tpu"}, vit1dx.UsageError, "'tpu'; choose from auto, cpu, cuda"),
+        ({"backend": "jax"}, vit1dx.UsageError, "'jax'; choose from auto, onnx, openvino, torch"),
+        ({"device": "tpu"}, vit1dx.UsageError, "'tpu'; choose from auto, cpu, cuda, or cuda:N"),
         ({"precision": "int4"}, vit1dx.UsageError, "'int4'; choose from fp32, int8, bf16, fp16"),
         ({"workers": 0}, vit1dx.UsageError, "workers 0"),
         ({"weights": "none.onnx"}, vit1dx.WeightsError, "no weights at none.onnx"),

@@ -49,11 +49,11 @@ def _tokens(extractor: vit1dx.Extractor, windows: int) -> Iterator[Tokens]:
         maps = maps[:, :, :, 0]
     for window in range(windows):
         frames = np.arange(window * FRAMES, (window + 1) * FRAMES)
-        yield Tokens(
-            layers=layers,
-            class_token=noise[:, :1],
-            sequence_tokens=sections[window * 4 // windows] + noise,
-            time=frames * 0.032,
-            window_start=frames[:1] * 0.032,
-            attention=maps if rows else None,
-        )
+        arrays = {
+            "class_token": noise[:, :1],
+            "sequence_tokens": sections[window * 4 // windows] + noise,
+            "time": frames * 0.032,
+            "window_start": frames[:1] * 0.032,
+            "attention": maps,
+        }
+        yield Tokens.of(layers, **{name: arrays[name] for name in extractor.request.arrays})

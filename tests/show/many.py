@@ -33,7 +33,7 @@ def write_many(path: Path, ids: Sequence[str], layers: str = "1,2") -> None:
             maps = rng.random((len(kept), 1, 3, FRAMES + 1), np.float32)
             with writer.track(track_id) as track:
                 track.add(
-                    Tokens(
+                    Tokens.of(
                         layers=kept,
                         class_token=own.astype(np.float32),
                         sequence_tokens=frames.astype(np.float32),

@@ -269,5 +269,5 @@ def test_a_reader_beside_a_writer_meets_whole_tracks(tmp_path: Path) -> None:
             with vit1dx.open(tmp_path / "f.h5") as features:
                 assert len(features) == turn // 3 * 3 + 1
                 for track_id, read in features.items():
-                    expected = _tokens(1, first=int(track_id[:-4])).sequence_tokens[1]
+                    expected = _tokens(1, first=int(track_id[:-4])).arrays["sequence_tokens"][1]
                     np.testing.assert_array_equal(read.read("sequence_tokens", layer=5), expected)

@@ -29,7 +29,9 @@ def _tracks(seed: int = 0) -> dict[str, Tokens]:
 
 
 def _mean(of: Tokens, row: int) -> np.ndarray:
-    return np.concatenate([of.class_token[row], of.sequence_tokens[row]]).mean(axis=0)
+    return np.concatenate([of.arrays["class_token"][row], of.arrays["sequence_tokens"][row]]).mean(
+        axis=0
+    )
 
 
 def _require_means(path: Path, tracks: dict[str, Tokens], tolerance: float = 1e-6) -> None:
@@ -55,7 +57,7 @@ def test_the_class_tokens_mean(tmp_path: Path) -> None:
     path = write(tmp_path / "f.h5", _tracks())
     with vit1dx.open(path) as features:
         array, ids = features.matrix(5, kind="class")
-    expected = [_tracks()[key].class_token[1].mean(axis=0) for key in ids]
+    expected = [_tracks()[key].arrays["class_token"][1].mean(axis=0) for key in ids]
     np.testing.assert_allclose(array, expected, atol=1e-6)
 
 
@@ -146,7 +148,7 @@ def test_a_mean_that_was_not_kept_is_computed(tmp_path: Path, absent: list[str])
         return
     with vit1dx.open(path) as features:
         array, ids = features.matrix(5)
-        expected = [_tracks()[key].sequence_tokens[1].mean(axis=0) for key in ids]
+        expected = [_tracks()[key].arrays["sequence_tokens"][1].mean(axis=0) for key in ids]
         np.testing.assert_allclose(array, expected, atol=1e-6)
         with pytest.raises(UsageError, match=r"'a.mp3' has no class tokens"):
             features.matrix(5, kind="class")
@@ -183,10 +185,10 @@ def _expected_frames(every: int, first: float, stop: float) -> tuple[np.ndarray,
     parts, owners, times = [], [], []
     for place, key in enumerate(sorted(IDS)):
         of = _tracks()[key]
-        chosen = np.flatnonzero((of.time >= first) & (of.time < stop))[::every]
-        parts.append(of.sequence_tokens[1, chosen])
+        chosen = np.flatnonzero((of.arrays["time"] >= first) & (of.arrays["time"] < stop))[::every]
+        parts.append(of.arrays["sequence_tokens"][1, chosen])
         owners += [place] * len(chosen)
-        times.append(of.time[chosen])
+        times.append(of.arrays["time"][chosen])
     return np.concatenate(parts), np.array(owners), np.concatenate(times)
 
 

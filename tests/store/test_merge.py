@@ -42,7 +42,7 @@ def _put(
         tokens = _tokens(windows, attention, first=seed)
         if tokens.attention is not None:
             maps = tokens.attention / tokens.attention.sum(axis=-1, keepdims=True)
-            tokens = replace(tokens, attention=maps)
+            tokens = replace(tokens, arrays={**tokens.arrays, "attention": maps})
         track.add(tokens)
         track.attributes = {
             "source": f"/music/{track_id}",

@@ -80,8 +80,8 @@ class _Sink:
         self._writer, self._id, self._size = writer, track_id, size
         self._track: Any = None
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
-        return np.empty(shape, np.float32)
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return np.empty(shape, dtype)
 
     def keep(self, array: Array) -> Array:
         return array
@@ -206,7 +206,7 @@ def test_tracks_that_grow_side_by_side_keep_to_the_limit(
     assert len(_sizes(tmp_path / "f")) > 3
     assert max(_sizes(tmp_path / "f")) <= limit
     assert not verify(tmp_path / "f").problems
-    expected = np.concatenate([batch.sequence_tokens[1] for batch in batches])
+    expected = np.concatenate([batch.arrays["sequence_tokens"][1] for batch in batches])
     with vit1dx.open(tmp_path / "f") as features:
         assert len(features) + len(features.failures) == 30
         assert len(features.failures) > 1

@@ -56,14 +56,16 @@ def _tokens(
     maps = generator.random(shape, np.float32)
     kinds = {"none": None, "class": maps[:, :, :, 0], "full": maps}
     start = first * frames
-    return Tokens(
-        layers=layers,
-        class_token=generator.standard_normal((len(layers), windows, DIM), np.float32),
-        sequence_tokens=generator.standard_normal((len(layers), windows * frames, DIM), np.float32),
-        time=np.arange(start, start + windows * frames) / 31.25,
-        window_start=np.arange(first, first + windows) * frames / 31.25,
-        attention=kinds[attention],
-    )
+    arrays = {
+        "class_token": generator.standard_normal((len(layers), windows, DIM), np.float32),
+        "sequence_tokens": generator.standard_normal(
+            (len(layers), windows * frames, DIM), np.float32
+        ),
+        "attention": kinds[attention],
+        "time": np.arange(start, start + windows * frames) / 31.25,
+        "window_start": np.arange(first, first + windows) * frames / 31.25,
+    }
+    return Tokens.of(layers, **arrays)
 
 
 def _write(path: Path, tracks: dict[str, list[Tokens]], header: Header) -> None:
@@ -176,7 +178,7 @@ def test_long_tracks_grow_on_disk_and_read_the_same(
     batches = [_tokens(windows, attention, first) for first, windows in ((0, 3), (3, 2), (5, 1))]
     expected = join(batches, 1.5)
     _write(tmp_path / "held.h5", {"x.wav": batches}, _header(attention))
-    monkeypatch.setattr(buffer, "HELD_BYTES", batches[1].sequence_tokens.nbytes)
+    monkeypatch.setattr(buffer, "HELD_BYTES", batches[1].arrays["sequence_tokens"].nbytes)
     _write(tmp_path / "spilled.h5", {"x.wav": batches}, _header(attention))
     for name, chunked in (("held.h5", False), ("spilled.h5", True)):
         with h5py.File(tmp_path / name) as file:
@@ -295,7 +297,8 @@ def test_a_track_done_again_takes_the_place_of_the_old_one(tmp_path: Path) -> No
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert list(features) == ["a/x.wav", "b.wav"]
         assert features.failures == {"b.wav": "it broke", "c.wav": "it never was"}
-        index = {"size": 20, "mtime_ns": 1, "duration": 2.0, "sha256": "", "warnings": ""}
+        index: dict[str, Any] = {"size": 20, "mtime_ns": 1, "duration": 2.0}
+        index |= {"sha256": "", "segment": "", "warnings": ""}
         assert features.index() == {"a/x.wav": index, "b.wav": index}
         assert [read.read("class_token", layer=2).shape for read in features.values()] == [
             (1, DIM)

@@ -16,7 +16,7 @@ import numpy as np
 from .._types import Array
 from ..errors import UsageError
 from ..tokens import Track
-from .track import attention_blocks, frame_range, frame_rate
+from .track import attention_blocks, frame_range, frame_rate, frame_times
 
 #: Attention below which logarithms are not told apart.
 LEAST = 1e-8
@@ -275,7 +275,7 @@ def head_distance(track: Track, layer: int, *, most: int = 64) -> Array:
     """
     n = len(track.read("window_start"))
     chosen = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
-    rate = frame_rate(track.time)
+    rate = frame_rate(frame_times(track))
     maps = (next(attention_blocks(track, layer, int(w), int(w) + 1))[1] for w in chosen)
     return np.mean([mean_distance(one, rate) for one in maps], axis=0)
 
@@ -291,7 +291,7 @@ def form(track: Track) -> str:
 
 def first_frames(track: Track) -> Array:
     """First frame of each window: (window,) int."""
-    return np.searchsorted(track.time, track.read("window_start") - 1e-6)
+    return np.searchsorted(frame_times(track), track.read("window_start") - 1e-6)
 
 
 def _over_windows(
@@ -305,7 +305,7 @@ def _over_windows(
     """Values (window, ..., frame) of blocks of maps, on the frames of a range: (..., time)."""
     frames, first = frame_range(track, start, stop), first_frames(track)
     length = next(attention_blocks(track, layer, 0, 1))[1].shape[-1] - 1
-    cuts = window_cuts(first, length, len(track.time))
+    cuts = window_cuts(first, length, len(frame_times(track)))
     begin = int(np.searchsorted(cuts[1:], frames.start, side="right"))
     end = int(np.searchsorted(cuts[:-1], frames.stop))
     parts = [

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..tokens import Track
 from .attention import attention_curve, form
 from .peaks import pick
-from .track import frame_rate, require_layer
+from .track import frame_rate, frame_times, require_layer
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def onsets(track: Track, curve: OnsetCurve | None = None) -> tuple[Array, Array]
     """
     curve = curve or best_curve(track)
     times, heights = pick(
-        onset_strength(track, curve), curve.least, frame_rate(track.time), curve.lag
+        onset_strength(track, curve), curve.least, frame_rate(frame_times(track)), curve.lag
     )
-    return np.clip(times, 0, track.duration), heights
+    begin = track.start
+    first = float(frame_times(track)[0])
+    return np.clip(first + times, begin, begin + track.duration), heights

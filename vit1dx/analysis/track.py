@@ -14,16 +14,19 @@ from ..tokens import Track
 FRAMES_AT_ONCE, WINDOWS_AT_ONCE = 8192, 32
 
 
-def require_range(start: float | None, stop: float | None, duration: float) -> None:
-    """Raise `UsageError` unless some of a track lies between `start` and `stop`, s."""
-    first = start or 0.0
+def require_range(
+    start: float | None, stop: float | None, duration: float, begin: float = 0.0
+) -> None:
+    """Raise `UsageError` unless some of a track, from `begin` on, is between `start` and `stop`."""
+    first = begin if start is None else start
     if first < 0 or (stop is not None and stop <= first):
         raise UsageError(
             f"from {first:g} to {duration if stop is None else stop:g} s; the start must be 0 or "
             "more and come before the end"
         )
-    if first >= duration:
-        raise UsageError(f"from {first:g} s; the track is {duration:.2f} s long")
+    if first >= begin + duration:
+        where = f", from {begin:g} s of its file on" if begin else ""
+        raise UsageError(f"from {first:g} s; the track is {duration:.2f} s long{where}")
 
 
 def frame_range(track: Track, start: float | None = None, stop: float | None = None) -> slice:
@@ -34,12 +37,28 @@ def frame_range(track: Track, start: float | None = None, stop: float | None = N
     UsageError
         If there is none.
     """
-    require_range(start, stop, track.duration)
+    require_range(start, stop, track.duration, track.start)
     bounds = (-np.inf if start is None else start, np.inf if stop is None else stop)
     first, end = np.searchsorted(track.time, bounds)
     if first == end:
         raise UsageError(f"no token from {bounds[0]:g} to {bounds[1]:g} s; take a longer part")
     return slice(int(first), int(end))
+
+
+def frame_times(track: Track) -> Array:
+    """Centre of each mel frame of a track, s, as attention over time needs them.
+
+    Raises
+    ------
+    UsageError
+        If they were not kept.
+    """
+    if track.pool is not None:
+        raise UsageError(
+            f"tokens of this track are averaged over {track.pool:g} s; attention over time needs "
+            "one a frame: extract without --pool"
+        )
+    return track.time
 
 
 def frame_rate(time: Array) -> float:

@@ -130,6 +130,11 @@ class AudioFile:
         """What decoded it, with its version: ``"libsndfile 1.2.2"``."""
         return ", then ".join(self._names)
 
+    @property
+    def found(self) -> list[AudioWarning]:
+        """`warnings`, or where blocks are left, what looked wrong so far."""
+        return self.warnings or list(self._decoder.warnings)
+
     def blocks(self) -> Iterator[Array]:
         """The samples, as (n, channels) float32 arrays with n >= 1.
 

@@ -28,11 +28,10 @@ class Windows:
     start: Array
     keep: Array
 
-    def kept(self, tokens: Array, out: Array | None = None) -> Array:
-        """Of (window, time, feature) tokens those to keep, (kept, feature), in order."""
+    def kept(self, tokens: Array) -> list[Array]:
+        """Of (window, time, feature) tokens those to keep: (kept, feature) of each window."""
         cuts = (self.keep - self.start[:, None]).tolist()
-        parts = [one[a:b] for one, (a, b) in zip(tokens, cuts, strict=True)]
-        return np.concatenate(parts, out=out)
+        return [one[first:end] for one, (first, end) in zip(tokens, cuts, strict=True)]
 
 
 def cut(frames: Iterable[Array], config: WindowConfig, batch: int) -> Iterator[Windows]:

@@ -9,14 +9,15 @@ import typer
 
 from ..model.request import (
     LAYERS,
+    TOKENS,
     USUAL_ATTENTION,
     Attention,
     BackendName,
-    Device,
     DType,
     Precision,
 )
 from . import exits
+from .config import apply_config
 from .options import AsJson, FilesFrom
 
 if TYPE_CHECKING:
@@ -40,7 +41,27 @@ def extract(
         ),
     ] = None,
     *,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Options, as this command names them, from a file; those given here win.",
+            show_default=False,
+            is_eager=True,
+            callback=apply_config,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     files_from: FilesFrom = None,
+    segments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv|jsonl",
+            help="Excerpts, each a track: columns path, start, end (s), and perhaps id.",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,6 +97,19 @@ def extract(
     layers: Annotated[
         str, typer.Option(help=f"{LAYERS}; 0: the embedding.", rich_help_panel=_COMPUTE)
     ] = "all",
+    tokens: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help=f"Tokens to keep: {TOKENS}.", rich_help_panel=_COMPUTE),
+    ] = "all",
+    pool: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Average sequence tokens over so many seconds.",
+            show_default=False,
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     attention: Annotated[
         Attention | None,
         typer.Option(
@@ -100,6 +134,15 @@ def extract(
             rich_help_panel=_COMPUTE,
         ),
     ] = None,
+    weights_sha256: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEX",
+            help="Refuse weights of another SHA-256.",
+            show_default=False,
+            rich_help_panel=_COMPUTE,
+        ),
+    ] = None,
     precision: Annotated[
         Precision | None,
         typer.Option(
@@ -113,7 +156,12 @@ def extract(
         BackendName, typer.Option(help="What runs the model.", rich_help_panel=_COMPUTE)
     ] = "auto",
     device: Annotated[
-        Device, typer.Option(help="Where it runs.", rich_help_panel=_COMPUTE)
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where it runs: auto, cpu, cuda, or cuda:N by number.",
+            rich_help_panel=_COMPUTE,
+        ),
     ] = "auto",
     output: Annotated[
         str,
@@ -152,6 +200,14 @@ def extract(
             "--overwrite",
             help="Replace an output instead of continuing it.",
             rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Write nothing; say what would be done, how much and how long.",
+            rich_help_panel=_RUN,
         ),
     ] = False,
     retry_failed: Annotated[
@@ -221,14 +277,18 @@ def extract(
         paths or [],
         output,
         layers=layers,
+        tokens=tokens,
+        pool=pool,
         attention=attention,
         overlap=overlap,
         dtype=dtype,
         weights=weights,
+        weights_sha256=weights_sha256,
         backend=backend,
         device=device,
         precision=precision,
         files_from=files_from,
+        segments=segments,
         exclude=exclude or [],
         include=include or [],
         follow_symlinks=follow_symlinks,
@@ -236,6 +296,7 @@ def extract(
         shard_size=shard_size,
         part=part,
         overwrite=overwrite,
+        dry_run=dry_run,
         retry_failed=retry_failed,
         checksum=checksum,
         workers=workers,
@@ -250,6 +311,8 @@ def extract(
 
 
 def _exit_code(summary: Summary) -> int:
+    if summary.forecast:
+        return 0
     if summary.stopped:
         return exits.of_signal(summary.stopped) or exits.NOTHING_DONE
     if summary.files and not summary.done + summary.already:  # a part may have none

@@ -17,6 +17,8 @@ vit1dx info feats.h5
 
 vit1dx info feats.h5 --failures
 
+vit1dx info feats.h5 --config > run.toml
+
 vit1dx info (the bundled weights)
 
 vit1dx info --runtime"""
@@ -43,6 +45,12 @@ def info(
     failures: Annotated[
         bool, typer.Option("--failures", help="List the files that failed, with the reason.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option(
+            "--config", help="Write the options that made features as TOML, for extract --config."
+        ),
+    ] = False,
     runtime: Annotated[
         bool,
         typer.Option(
@@ -57,7 +65,7 @@ def info(
     Of the bundled weights, and features made by them, also which layer serves which task.
     """
     from ..model.weights import bundled
-    from .info import describe, failures_of, shown
+    from .info import config_of, describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
     if runtime:
@@ -69,7 +77,9 @@ def info(
         print_json(found) if as_json else print_table([], list(lines(found)))
         return
     path = path or bundled(".onnx")
-    if failures:
+    if config:
+        print(config_of(path))
+    elif failures:
         listed = failures_of(path)
         print_json({"failures": listed}) if as_json else print_failures(listed)
     else:

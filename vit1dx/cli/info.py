@@ -15,6 +15,7 @@ from ..store.format import count_codes
 from ..store.place import feature_files
 from ..store.reader import Features
 from ..store.shards import open_features
+from .config import write_config
 
 #: What a feature file's `model_trained` says; anything else is unknown.
 TRAINED = {1: True, 0: False}
@@ -59,6 +60,18 @@ def failures_of(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     """
     with open_features(Path(path)) as features:
         return [{"id": key, "reason": text} for key, text in sorted(features.failures.items())]
+
+
+def config_of(path: str | os.PathLike[str]) -> str:
+    """The options that made features, as TOML.
+
+    Raises
+    ------
+    Vit1dxError
+        If there are no features at this path.
+    """
+    with open_features(Path(path)) as features:
+        return write_config(features.attributes, features.config)
 
 
 def _features(path: Path) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,6 @@ from .help import Command, Group, SearchingCommand
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="ViT-1D features of music: class tokens, sequence tokens and attention maps.",
@@ -61,7 +60,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        app()
+        app(prog_name="vit1dx")  # also as python -m vit1dx
     except SystemExit as end:
         return int(end.code or 0)
     except Vit1dxError as error:

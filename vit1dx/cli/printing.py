@@ -30,7 +30,35 @@ def print_summary(summary: Summary, quiet: bool) -> None:
         _print(f"{count(len(summary.warnings), 'warning')}: {counts}")
     for line in _kept(summary):
         _print(line)
-    _print(_result(summary))
+    for line in _forecast(summary) if summary.forecast else [_result(summary)]:
+        _print(line)
+
+
+def _forecast(summary: Summary) -> Iterator[str]:
+    """What a run would do."""
+    told = summary.forecast
+    assert told is not None
+    yield (
+        f"to do: {told.todo} of {count(summary.files, 'file')} ({summary.already} done before, "
+        f"{len(summary.failures)} failed before), about {duration(told.audio_seconds)} of audio"
+    )
+    if told.guessed:
+        yield f"files of unknown length: {told.guessed}; their share is a guess"
+    room = "" if told.size.total <= told.free_bytes else "TOO LITTLE ROOM: "
+    yield (
+        f"{room}expected output {format_bytes(told.size.total)} (tokens "
+        f"{format_bytes(told.size.tokens)}, attention {format_bytes(told.size.attention)}); "
+        f"{format_bytes(told.free_bytes)} free"
+    )
+    if told.seconds is not None and told.speed is not None:
+        processes = "1 process" if told.workers == 1 else f"{told.workers} processes"
+        yield (
+            f"about {duration(told.seconds)} in {processes}, by one file at {speed(told.speed)} "
+            "in one of them"
+        )
+    elif told.todo:
+        yield "how long it takes is not known: none of the files tried could be read"
+    yield "nothing was written"
 
 
 def _result(summary: Summary) -> str:

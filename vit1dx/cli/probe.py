@@ -419,7 +419,9 @@ def _plot(report: Report, path: Path) -> None:
         for kind in dict.fromkeys(line.tokens for line in report.tokens)
         if (lines := [line for line in report.tokens if line.tokens == kind])
     ]
-    levels = {line.name: line.scores[own][0] for line in report.lines if line.layer is None}
+    # What is most frequent is no event at all, and would stretch the picture down to nothing.
+    others = (line for line in report.lines if line.layer is None)
+    levels = {line.name: line.scores[own][0] for line in others if line.scores[own][0] != 0}
     save(draw_layers(curves, levels, f"{report.task}: {own}"), path)
     print(path, file=sys.stderr)
 

@@ -107,8 +107,9 @@ def plot(
     attention: Attention = "none" if kind == "ssm" or layers == "0" else "full"
     with _opened(source, _needed(kind, layers), attention) as features:
         found = features[_id(features, track)]
-        require_range(start, end, found.duration)
-        span = start or 0.0, found.duration if end is None else min(end, found.duration)
+        require_range(start, end, found.duration, found.start)
+        last = found.start + found.duration
+        span = found.start if start is None else start, last if end is None else min(end, last)
         shown = Shown(
             found,
             _kept(features, kind, layers),

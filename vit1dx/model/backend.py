@@ -12,7 +12,7 @@ from typing import Protocol
 from .._types import Array
 from ..errors import BackendError, reason_of
 from ..processor import multiplies_bf16
-from .request import Request, require_choice
+from .request import Request, require_choice, require_device
 from .weights import WeightsInfo, bundled, read_info, require_digest
 
 #: What computes in each precision that not all backends have, the quickest first.
@@ -40,7 +40,7 @@ class Backend(Protocol):
     name, version : str
         ``"onnx"``, ``"openvino"`` or ``"torch"``, and the version of that library.
     device : str
-        What it really runs on: ``"cpu"`` or ``"cuda"``.
+        What it really runs on: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
     """
 
     name: str
@@ -171,7 +171,7 @@ def load_backend(
         If the weights cannot give what is asked for, hold numbers that are not finite, or changed
         since `info` was read.
     """
-    require_choice("device", device)
+    require_device(device)
     precision = precision or info.precision
     name = name or ("onnx" if info.path.suffix == ".onnx" else "torch")
     backend: Backend

@@ -11,7 +11,7 @@ from .._types import Array
 from ..errors import BackendError, WeightsError, reason_of
 from .graph import Outputs, asked_of
 from .quantise import quantised
-from .request import Request
+from .request import Request, device_kind, device_number
 from .weights import WeightsInfo
 
 _log = logging.getLogger("vit1dx")
@@ -39,7 +39,7 @@ class OnnxBackend:
             graph = quantised(graph)
         self._session = _start(graph, self.device, info)
         # Where a provider does not load, ONNX Runtime goes on without it.
-        if PROVIDERS[self.device] not in self._session.get_providers():
+        if PROVIDERS[device_kind(self.device)] not in self._session.get_providers():
             if device != "auto":
                 raise BackendError(f"ONNX Runtime could not start on {device}; use --device cpu")
             _log.warning("ONNX Runtime could not start on %s: running on cpu", self.device)
@@ -54,7 +54,9 @@ def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.Infere
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # sessions side by side beat one on all cores
     options.log_severity_level = 3
-    provider = PROVIDERS[device]
+    kind = device_kind(device)
+    number = {"device_id": str(device_number(device))} if kind == "cuda" else {}
+    provider = PROVIDERS[kind], number
     try:
         return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])
     except Exception as error:  # its exceptions have no base of their own
@@ -65,7 +67,7 @@ def _choose(device: str) -> str:
     providers = ort.get_available_providers()
     if device == "auto":
         return "cuda" if PROVIDERS["cuda"] in providers else "cpu"
-    if PROVIDERS[device] not in providers:
+    if PROVIDERS[device_kind(device)] not in providers:
         raise BackendError(
             f"device {device} is not there for ONNX Runtime, which has {', '.join(providers)}; "
             "use --device cpu, or install onnxruntime-gpu"

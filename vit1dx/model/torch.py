@@ -9,7 +9,7 @@ import torch
 from .._types import Array
 from ..errors import BackendError
 from ..parallel import usable_cores
-from .request import Request
+from .request import Request, device_kind, device_number
 from .vit import load
 from .weights import WeightsInfo, require_finite
 
@@ -54,7 +54,9 @@ class TorchBackend:
         _be_alone_if_forked()
         batch = torch.from_numpy(mel).to(self.device)
         request = self._request
-        with torch.autocast(self.device, self._type, enabled=self._type != torch.float32):
+        with torch.autocast(
+            device_kind(self.device), self._type, enabled=self._type != torch.float32
+        ):
             tokens, maps = self._model(batch, request.layers, request.attention_layers)
         if request.attention == "class":
             maps = {layer: weights[:, :, 0] for layer, weights in maps.items()}
@@ -73,6 +75,11 @@ def _to_numpy(tensors: dict[int, torch.Tensor]) -> dict[int, Array]:
 
 def _available(device: str) -> str:
     there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise BackendError("device cuda is not there for PyTorch; use --device cpu")
-    return "cuda" if there and device != "cpu" else "cpu"
+    if device_kind(device) == "cuda":
+        count = torch.cuda.device_count() if there else 0
+        if device_number(device) >= count:
+            raise BackendError(
+                f"device {device} is not there for PyTorch, which finds {count}; use --device cpu"
+            )
+        return device
+    return "cuda" if there and device == "auto" else "cpu"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from .parts import FILE_SECONDS
 from .sources import Source
 
-#: What a file takes besides its audio, in seconds of audio.
-FILE_SECONDS = 2.0
 #: Seconds of audio of a batch, with `FILE_SECONDS` of each file: about ten seconds of a core.
 BATCH_SECONDS = 1800.0
 #: Most files of a batch: what the scheduler holds of it is in proportion.

@@ -165,8 +165,9 @@ class Channel:
             [array.dtype.str, array.shape, offset]
             for array, offset in zip(arrays, offsets, strict=True)
         ]
-        self._in_use = self._in_use or any(offset is not None for offset in offsets)
         self._send({**message, "arrays": layout})
+        # Only what was sent will be released.
+        self._in_use = self._in_use or any(offset is not None for offset in offsets)
         for array, offset in zip(arrays, offsets, strict=True):
             if offset is None:
                 self._write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

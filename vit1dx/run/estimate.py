@@ -104,7 +104,9 @@ def estimate_seconds(
     probe : callable
         Gives seconds that headers declare, by id; see `probe_in`.
     """
-    usable = [source for source in sources if source.size and not source.problem]
+    segments = {source.id: source.segment for source in sources if source.segment}
+    ended = {key: s.end - s.start for key, s in segments.items() if s.end is not None}
+    usable = [s for s in sources if s.size and not s.problem and s.id not in ended]
     # Others are not even opened: a pipe would wait for its writer.
     probed = usable[:: max(1, len(usable) // PROBED_FILES)]
     declared = {key: value for key, value in probe(probed).items() if value > 0}
@@ -122,6 +124,9 @@ def estimate_seconds(
         rate = rates.get(_ending(source), _usual_rate(source))
         guess = most_seconds(source) if source.id in impossible else source.size * rate
         seconds[source.id] = known.get(source.id, guess)
+        if source.id in segments:
+            seconds[source.id] = max(0.0, seconds[source.id] - segments[source.id].start)
+    seconds.update(ended)
     return Durations(seconds, guessed, impossible)
 
 
@@ -163,10 +168,14 @@ def estimate_size(
     """Expected size of the features of so many tracks, `seconds` long in all."""
     frames = seconds * config.mel.frame_rate + tracks
     windows = frames / config.window.step + tracks / 2
+    pooled = frames if request.pool is None else seconds / request.pool + tracks
     number = np.dtype(dtype).itemsize
     row = len(request.layers) * number
-    means = 2 * tracks  # the track's own, and the index's
-    tokens = row * config.model.dim * (frames + windows + means) + 8 * (frames + windows)
+    # A mean token is in the track and in the index.
+    lengths = {"mean": 2 * tracks, "class": windows, "sequence": pooled}
+    kept = sum(lengths[kind] for kind in request.tokens)
+    times = windows * ("window_start" in request.arrays) + pooled * ("time" in request.arrays)
+    tokens = row * config.model.dim * kept + 8 * times
     keys = 1 + config.window.frames
     queries = {"none": 0, "class": 1, "full": keys}[request.attention]
     rows = len(request.attention_layers) * windows * config.model.heads * queries
@@ -176,7 +185,8 @@ def estimate_size(
 
 def grown_size(seconds: float, config: Config, request: Request, dtype: str) -> int:
     """Expected size of one track that grows on disk, its last chunks filled up."""
-    chunks = 2 * len(request.layers) + len(request.attention_layers) + 2  # time, and windows
+    rows = {"attention": len(request.attention_layers), "time": 1, "window_start": 1}
+    chunks = sum(rows.get(name, len(request.layers)) for name in request.arrays)
     return estimate_size(seconds, 1, config, request, dtype).total + chunks * CHUNK_BYTES
 
 

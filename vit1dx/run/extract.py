@@ -8,18 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ..audio.files import printable
 from ..errors import NoFilesError, UsageError
 from ..model.backend import likely_backend
-from ..model.request import Attention, BackendName, Device, DType, Precision
+from ..model.request import Attention, BackendName, DType, Precision, TokenKind
 from ..remote import path_of
 from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
+from .forecast import forecast_all
 from .lists import Entry, FileList
 from .parts import parse_part, shares_for
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
 from .run import Options, extract_all, extract_batches
+from .segments import collect_segments
 from .sources import PassedOver, Source, collect
 from .stream import require_names, stream
 from .upload import RemoteOutput, remote_output
@@ -32,14 +35,18 @@ def extract(
     output: StrPath,
     *,
     layers: str | int | Iterable[str | int] = "all",
+    tokens: str | Iterable[TokenKind] = "all",
+    pool: float | None = None,
     attention: Attention | None = None,
     overlap: float = 0.0,
     dtype: DType = "float32",
     weights: StrPath | None = None,
+    weights_sha256: str | None = None,
     backend: BackendName = "auto",
-    device: Device = "auto",
+    device: str = "auto",
     precision: Precision | None = None,
     files_from: StrPath | None = None,
+    segments: StrPath | None = None,
     exclude: Iterable[str] = (),
     include: Iterable[str] = (),
     follow_symlinks: bool = False,
@@ -47,6 +54,7 @@ def extract(
     shard_size: str | None = None,
     part: str | None = None,
     overwrite: bool = False,
+    dry_run: bool = False,
     retry_failed: bool = False,
     checksum: bool = False,
     workers: int | None = None,
@@ -71,24 +79,35 @@ def extract(
         Behind a URL (``s3://bucket/feats/``), shards are uploaded as they are done.
     layers : str or int or iterable of these
         ``"all"`` (every block), ``"last"``, ``"4,8"``, ``"1-12"``, or numbers; 0 is the embedding.
+    tokens : str or iterable of {"mean", "class", "sequence"}
+        Kinds of tokens to keep: ``"all"``, ``"mean,class"``, or several words.
+    pool : float, optional
+        Average sequence tokens over so many seconds; `time` is then the centre of each bin, of
+        the last one that of what is left.
     attention : {"none", "class", "full"}, optional
         Attention maps of those layers from 1 on: none, the class token's rows, or all rows. By
-        default the rows; none of layer 0 alone, and of a model exported without maps.
+        default the rows; none where no sequence tokens are kept, of layer 0 alone, and of a model
+        exported without maps.
     overlap : float
         Context on either side of each window, s, computed and dropped.
     dtype : {"float32", "float16"}
         How tokens and attention are stored.
     weights : path, optional
         A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+    weights_sha256 : str, optional
+        Refuse weights of another SHA-256.
     backend : {"auto", "onnx", "openvino", "torch"}
         What runs the model.
-    device : {"auto", "cpu", "cuda"}
-        Where it runs.
+    device : {"auto", "cpu", "cuda", "cuda:N"}
+        Where it runs; with a number, on that graphics processor.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         What the model computes in; by default what the weights are in.
     files_from : path, optional
         A list of more files (see `vit1dx.run.lists.FileList`): text, one a line or separated by
         NUL bytes, or CSV, JSON lines or Parquet; ``"-"`` is standard input.
+    segments : path, optional
+        A table of excerpts, each a track: CSV with a heading, or JSON lines (``.jsonl``), of path,
+        start and end (s), and perhaps id. It takes the place of `paths` and `files_from`.
     exclude, include : iterable of str
         Globs of files and folders to leave out, and of others to take too, though hidden or of
         another ending.
@@ -104,6 +123,8 @@ def extract(
         from ids, sizes and endings alone, and are kept in the output.
     overwrite : bool
         Replace an output instead of continuing it.
+    dry_run : bool
+        Write nothing: the summary's `forecast` says what would be done.
     retry_failed : bool
         Do files again that failed before.
     checksum : bool
@@ -159,12 +180,23 @@ def extract(
     from ..extractor import Extractor
 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    if not given and files_from is None:
+    if segments is not None and (given or files_from is not None):
+        raise UsageError(
+            f"--segments {printable(segments)} lists files itself; leave out paths and --files-from"
+        )
+    if not given and files_from is None and segments is None:
         raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
     listed = None if files_from is None else FileList(files_from)
     upload = remote_output(output)
     limit = shard_limit(f"{output}", shard_size)
     _require_alone(upload, scheduler, limit, workers, part)
+    if dry_run and (part or scheduler or upload):
+        raise UsageError(
+            "--dry-run is of a run of one machine into a file or folder here; leave out --part and "
+            "--scheduler, and give another -o than a URL"
+        )
+    if segments is not None and scheduler:
+        raise UsageError("--segments with --scheduler; leave one of them out")
     place = path_of(output) if upload is None else upload.staging
     assert isinstance(place, Path)
     share = None if part is None else _part_of(output, part, limit)
@@ -184,26 +216,32 @@ def extract(
     )
     likely = likely_backend(weights, backend, precision)
     # A worker imports its libraries while files are looked for.
-    with Pool(likely) if scheduler is None else Cluster(scheduler) as pool:
+    with Pool(likely) if scheduler is None else Cluster(scheduler) as processes:
         extractor = Extractor(
             layers,
+            tokens=tokens,
+            pool=pool,
             attention=attention,
             overlap=overlap,
             weights=weights,
+            weights_sha256=weights_sha256,
             backend=backend,
             device=device,
             precision=precision,
         )
         search = _Search(list(exclude), list(include), follow_symlinks, root, PassedOver(), quiet)
-        if listed is not None and not given and not listed.is_short:
+        if listed is not None and not given and not listed.is_short and not dry_run:
             batches, shares = search.stream(listed, place, share)
             options = replace(options, shares=shares)
-            summary = extract_batches(batches, extractor, options, pool)
+            summary = extract_batches(batches, extractor, options, processes)
         else:
             texts = [os.fspath(path) for path in given]
-            sources, shares = search.all(texts, listed or (), place, share)
+            sources, shares = search.all(texts, listed or (), place, share, segments)
             options = replace(options, shares=shares)
-            summary = extract_all(sources, extractor, options, pool)
+            if dry_run and isinstance(processes, Pool):
+                summary = forecast_all(sources, extractor, options, processes)
+            else:
+                summary = extract_all(sources, extractor, options, processes)
     summary.passed_over = search.passed_over
     return summary
 
@@ -220,18 +258,26 @@ class _Search:
     quiet: bool
 
     def all(
-        self, texts: list[str], listed: Iterable[Entry], place: Path, part: Part | None
+        self,
+        texts: list[str],
+        listed: Iterable[Entry],
+        place: Path,
+        part: Part | None,
+        segments: StrPath | None = None,
     ) -> tuple[list[Source], str]:
         """The files of a run, or of a part, and the digest of the shares."""
-        sources = collect(
-            texts,
-            listed,
-            exclude=self.exclude,
-            include=self.include,
-            follow_symlinks=self.follow_symlinks,
-            root=self.root,
-            passed_over=self.passed_over,
-        )
+        if segments is not None:
+            sources = collect_segments(segments, self.exclude, self.root, self.passed_over)
+        else:
+            sources = collect(
+                texts,
+                listed,
+                exclude=self.exclude,
+                include=self.include,
+                follow_symlinks=self.follow_symlinks,
+                root=self.root,
+                passed_over=self.passed_over,
+            )
         if not sources:
             words = ["nothing to do: no audio files found", *passed_over_lines(self.passed_over)]
             raise NoFilesError("; ".join(words))

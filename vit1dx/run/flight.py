@@ -36,15 +36,11 @@ class BatchLost(Exception):
 
 
 class Launcher(Protocol):
-    """What gives batches to workers: a cluster, or in tests what stands for one.
+    """What gives batches to workers."""
 
-    Attributes
-    ----------
-    numbers : iterator of int
-        Of batches.
-    """
-
-    numbers: Iterator[int]
+    @property
+    def numbers(self) -> Iterator[int]:
+        """Of batches."""
 
     @property
     def threads(self) -> int:

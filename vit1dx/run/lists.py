@@ -24,7 +24,7 @@ SHORT = 20_000
 BLOCK, ROWS = 1 << 20, 10_000
 
 #: How an editor marks what it writes, longest first: UTF-32 begins as UTF-16 does.
-_MARKS = (
+MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -138,7 +138,7 @@ def _spooled() -> BinaryIO:
 
 def _text(file: BinaryIO) -> Iterator[Entry]:
     head = file.read(BLOCK)
-    if any(head.startswith(mark) for mark, _ in _MARKS):
+    if any(head.startswith(mark) for mark, _ in MARKS):
         file = io.BytesIO(_without_mark(head + file.read()))
         head = file.read(BLOCK)
     separator = b"\0" if b"\0" in head else b"\n"
@@ -156,7 +156,7 @@ def _entries(lines: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def _without_mark(data: bytes) -> bytes:
-    encoding = next(encoding for mark, encoding in _MARKS if data.startswith(mark))
+    encoding = next(encoding for mark, encoding in MARKS if data.startswith(mark))
     try:
         return os.fsencode(data.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError as error:

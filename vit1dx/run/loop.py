@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,11 +51,16 @@ class Limits:
     seconds: float | None = None
     checksum: bool = False
 
-    def job(self, source: Source) -> Job:
-        """The job of extracting a file."""
-        usual = LEAST_SECONDS + SECONDS_A_SECOND * self.expected.get(source.id, 0.0)
+    def job(self, sources: Sequence[Source]) -> Job:
+        """The job of extracting a file, or segments of one."""
+        segments = [source.segment for source in sources if source.segment]
+        length = sum(self.expected.get(source.id, 0.0) for source in sources)
+        length += max([segment.start for segment in segments], default=0.0)
+        usual = LEAST_SECONDS + SECONDS_A_SECOND * length
         seconds = usual if self.seconds is None else self.seconds
-        return Job("extract", source.id, text_of(source.path), seconds, self.checksum)
+        parts = [(segment.start, segment.end) for segment in segments]
+        first = sources[0]
+        return Job("extract", first.id, text_of(first.path), seconds, self.checksum, parts)
 
 
 def run(
@@ -87,6 +92,21 @@ def run(
     summary.wall_seconds += time.perf_counter() - began
 
 
+def by_file(sources: Iterable[Source]) -> list[list[Source]]:
+    """Sources by what is read at once: segments of one file together, in the order of their starts.
+
+    Files come in the order of their first sources.
+    """
+    groups: dict[object, list[Source]] = {}
+    for source in sources:
+        is_part = source.segment is not None and source.problem is None
+        groups.setdefault(source.path if is_part else source.id, []).append(source)
+    return [
+        sorted(group, key=lambda s: s.segment.start if s.segment else 0.0)
+        for group in groups.values()
+    ]
+
+
 def add(
     sources: Sequence[Source],
     pool: Pool,
@@ -115,29 +135,44 @@ class _Run:
     ) -> None:
         self._writer, self._progress, self._summary = writer, progress, summary
         self._limits = limits
-        self._sources: dict[str, Source] = {}
+        self._jobs: dict[str, list[Source]] = {}
         self._growing: dict[str, TrackWriter] = {}
+        self._pending: set[str] = set()
 
     def jobs(self, sources: Sequence[Source]) -> Iterator[Job]:
         """What there is to do; what cannot be done fails on the way."""
-        for source in sources:
-            try:
-                if source.problem is not None:
-                    raise AudioError(source.problem)
-                self._writer.require_place(source.id)
-            except AudioError as error:
-                self._failed(source, str(error))
-            else:
-                self._sources[source.id] = source
-                self._progress.started(source)
-                yield self._limits.job(source)
+        for group in by_file(sources):
+            usable = [source for source in group if self._is_usable(source)]
+            if usable:
+                self._jobs[usable[0].id] = usable
+                for source in usable:
+                    self._progress.started(source)
+                yield self._limits.job(usable)
+
+    def _is_usable(self, source: Source) -> bool:
+        try:
+            if source.problem is not None:
+                raise AudioError(source.problem)
+            self._writer.require_place(source.id)
+        except AudioError as error:
+            self._failed(source, str(error))
+            return False
+        self._pending.add(source.id)
+        return True
 
     def handle(self, event: Event) -> None:
         """Handle a message of a worker."""
         if event.job is None:
             self._progress.show()
             return
-        source, message = self._sources[event.job.id], event.message
+        message, sources = event.message, self._jobs[event.job.id]
+        if event.kind == "failed" and "segment" not in message:  # the file, or its process
+            for source in sources:
+                if source.id in self._pending:
+                    self._growing.pop(source.id, None)
+                    self._failed(source, message["reason"])
+            return
+        source = sources[message.get("segment", 0)]
         if event.arrays:
             self._limits.room.require(source.id, sum(array.nbytes for array in event.arrays))
         if event.kind == "progress":
@@ -145,9 +180,10 @@ class _Run:
         elif event.kind == "part":
             self._append(source, parts_of(message["names"], event.arrays), message["seconds"])
         elif event.kind == "done":
-            mean, *arrays = event.arrays
+            parts = parts_of(message["names"], event.arrays)
+            (mean,) = parts.pop("mean_token", [None])
             totals = Totals(mean, message["checksums"], message["attributes"])
-            self._finish(source, parts_of(message["names"], arrays), totals)
+            self._finish(source, parts, totals)
             self._done(source, totals.attributes)
         else:
             self._growing.pop(source.id, None)
@@ -180,6 +216,7 @@ class _Run:
         return self._writer.begin(source.id, size)
 
     def _done(self, source: Source, attributes: Mapping[str, Any]) -> None:
+        self._pending.discard(source.id)
         self._summary.done += 1
         self._summary.audio_seconds += attributes["duration"]
         for warning in parse_warnings(attributes.get("warnings", ())):
@@ -191,6 +228,8 @@ class _Run:
         self._progress.warned(source, warning.text)
 
     def _failed(self, source: Source, reason: str) -> None:
-        reason = self._writer.fail(source.id, reason, source.size, source.mtime_ns)
+        self._pending.discard(source.id)
+        stamp = source.size, source.mtime_ns, source.part
+        reason = self._writer.fail(source.id, reason, *stamp)
         self._summary.failures.append((source.id, reason))
         self._progress.failed(source, reason)

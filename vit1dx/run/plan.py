@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
-from ..remote import RemotePath, is_url
+from ..remote import AnyPath, RemotePath, is_url
 from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
@@ -125,6 +125,7 @@ class _Comparison:
         check: Callable[[], None],
     ) -> None:
         self._features, self._plan = features, plan
+        self._digests: dict[AnyPath, str] = {}
         self._failures = features.failed()
         self._retry_failed, self._checksum, self._check = retry_failed, checksum, check
 
@@ -168,16 +169,23 @@ class _Comparison:
         if not isinstance(source.path, RemotePath):  # of which the search knows all
             source.path.stat()
         if self._checksum and row["sha256"] and source.size:
-            return bool(file_sha256(source.path, self._check) == row["sha256"])
+            is_same = self._digest(source.path) == row["sha256"]
+            return is_same and source.part == row.get("segment", "")
         return _stamp(source) == _stamp_of(row)
 
+    def _digest(self, path: AnyPath) -> str:
+        """Of a file's bytes, which are read once for all its segments."""
+        if path not in self._digests:
+            self._digests[path] = file_sha256(path, self._check)
+        return self._digests[path]
 
-def _stamp(source: Source) -> tuple[int, int]:
-    return source.size, source.mtime_ns
+
+def _stamp(source: Source) -> tuple[int, int, str]:
+    return source.size, source.mtime_ns, source.part
 
 
-def _stamp_of(row: Row) -> tuple[int, int]:
-    return row["size"], row["mtime_ns"]
+def _stamp_of(row: Row) -> tuple[int, int, str]:
+    return row["size"], row["mtime_ns"], row.get("segment", "")
 
 
 def _gone(features: Features, track_ids: Sequence[str]) -> list[str]:

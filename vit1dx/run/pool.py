@@ -55,20 +55,24 @@ class Job:
 
     Attributes
     ----------
-    do : {"extract", "probe"}
+    do : {"extract", "probe", "measure"}
     id : str
     path : str
     seconds : float
         How long it may take.
     checksum : bool
         Whether to sum up the file's bytes too.
+    segments : list of (start, end)
+        Parts of the file to extract instead of all of it, s; an end of None is the file's. Messages
+        of them have their number, ``"segment"``, and ``"more"`` if others follow.
     """
 
-    do: Literal["extract", "probe"]
+    do: Literal["extract", "probe", "measure"]
     id: str
     path: str
     seconds: float
     checksum: bool = False
+    segments: list[tuple[float, float | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ class Pool:
             error: type[Vit1dxError] = getattr(errors, message["error"])
             raise error(message["reason"])
         else:
-            if kind in ("done", "failed"):
+            if kind in ("done", "failed") and not message.pop("more", False):
                 worker.job = None
                 self._assign(worker, waiting)
             yield Event(kind, job, message, arrays)
@@ -296,7 +300,8 @@ class _Worker:
 
     def start(self, job: Job) -> None:
         """Send it a job."""
-        self.channel.send({"do": job.do, "path": job.path, "checksum": job.checksum})
+        asked = {"do": job.do, "path": job.path, "checksum": job.checksum}
+        self.channel.send({**asked, "segments": job.segments})
         self.job, self._busy, self._quiet = job, 0.0, 0.0
 
     def configure(self, spec: Message) -> None:

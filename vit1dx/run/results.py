@@ -8,8 +8,61 @@ from typing import Any
 from ..errors import AudioWarning
 from ..remote import AnyPath
 from ..store.format import count_codes
+from .estimate import Size
 from .plan import Plan
 from .sources import PassedOver
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do.
+
+    Attributes
+    ----------
+    todo : int
+        Files to extract.
+    audio_seconds : float
+        Of them, by their headers, or by their sizes where some say how long they are.
+    guessed : int
+        Files whose length is a guess.
+    size : Size
+        Expected bytes of what is to do.
+    free_bytes : int
+        Room on the output's disk.
+    workers : int
+        Processes.
+    speed : float or None
+        Seconds of audio that one process does a second, measured on a file; None if it could not
+        be.
+    """
+
+    todo: int
+    audio_seconds: float
+    guessed: int
+    size: Size
+    free_bytes: int
+    workers: int
+    speed: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run would take, s."""
+        return self.audio_seconds / (self.speed * self.workers) if self.speed else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "todo": self.todo,
+            "audio_hours": self.audio_seconds / 3600,
+            "unknown_lengths": self.guessed,
+            "expected_bytes": self.size.total,
+            "expected_token_bytes": self.size.tokens,
+            "expected_attention_bytes": self.size.attention,
+            "free_bytes": self.free_bytes,
+            "workers": self.workers,
+            "times_real_time_a_worker": self.speed,
+            "expected_seconds": self.seconds,
+        }
 
 
 @dataclass
@@ -47,6 +100,8 @@ class Summary:
         Shards of an output behind a URL that are on this machine only, as the run was stopped.
     stopped : str or None
         Why the run ended early, if it did.
+    forecast : Forecast or None
+        What the run would do, of one that was not to do it.
     passed_over : PassedOver
         What the search for files met and did not take.
     """
@@ -67,6 +122,7 @@ class Summary:
     output_bytes: int = 0
     not_uploaded: int = 0
     stopped: str | None = None
+    forecast: Forecast | None = None
     passed_over: PassedOver = field(default_factory=PassedOver)
 
     def take_over(self, files: int, plan: Plan) -> None:
@@ -115,4 +171,5 @@ class Summary:
             "wall_seconds": self.wall_seconds,
             "times_real_time": self.speed,
             "stopped": self.stopped,
+            **({"dry_run": self.forecast.to_dict()} if self.forecast else {}),
         }

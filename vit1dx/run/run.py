@@ -29,7 +29,7 @@ from .estimate import (
     probe_in,
     require_space,
 )
-from .loop import Limits, run
+from .loop import Limits, by_file, run
 from .plan import Plan, plan
 from .pool import Pool
 from .progress import Progress, reporting, stderr_console, waiting
@@ -145,14 +145,7 @@ def extract_batches(
     Vit1dxError
         If the output cannot be written, is another run's, or was made differently.
     """
-    header = Header(
-        extractor.weights,
-        extractor.config,
-        extractor.request,
-        options.dtype,
-        precision=extractor.precision,
-        shares=options.shares,
-    )
+    header = header_of(extractor, options)
     _require_output(options)
     # The signals last, which may raise: by then the lock is free.
     with StopSignals(options.raise_signals) as signals, OutputLock(options.output):
@@ -176,6 +169,18 @@ def extract_batches(
         return summary
 
 
+def header_of(extractor: Extractor, options: Options) -> Header:
+    """How the output is to be made."""
+    return Header(
+        extractor.weights,
+        extractor.config,
+        extractor.request,
+        options.dtype,
+        precision=extractor.precision,
+        shares=options.shares,
+    )
+
+
 def _run_batches(
     batches: Iterable[Sequence[Source]],
     extractor: Extractor,
@@ -191,8 +196,10 @@ def _run_batches(
         if not isinstance(pool, Pool):
             pool.seal(options.output)
         for sources in batches:
-            _require_not_read(options.output, sources)
+            require_not_read(options.output, sources)
             done = _compare(sources, header, options, check, one)
+            if not options.overwrite:
+                _recover(options.output)
             summary.take_over(len(sources), done)
             if done.todo:
                 if isinstance(pool, Pool):
@@ -238,7 +245,7 @@ def _require_output(options: Options) -> None:
             require_replaceable(file)
 
 
-def _require_not_read(output: Path, sources: Sequence[Source]) -> None:
+def require_not_read(output: Path, sources: Sequence[Source]) -> None:
     """Raise `UsageError` if the output is one of the files to read, by whatever name."""
     files = feature_files(output) or [output]
     names = {file.name for file in files}
@@ -276,7 +283,7 @@ def _compare(
     check: Callable[[], None],
     others: bool,
 ) -> Plan:
-    """`_plan`; where it hashes files it may take hours, and is shown."""
+    """`planned`; where it hashes files it may take hours, and is shown."""
     quiet = options.quiet or not options.checksum
     with waiting("comparing files with the output", stderr_console(), quiet) as passing:
 
@@ -284,16 +291,17 @@ def _compare(
             check()
             passing()
 
-        return _plan(sources, header, options, checked, others)
+        return planned(sources, header, options, checked, others)
 
 
-def _plan(
+def planned(
     sources: Sequence[Source],
     header: Header,
     options: Options,
     check: Callable[[], None],
     others: bool,
 ) -> Plan:
+    """What is to be done, by what the output holds, which is left as it is."""
     files = feature_files(options.output)
     if options.overwrite or not files:
         return Plan(list(sources))
@@ -307,11 +315,15 @@ def _plan(
     done = plan(sources, options.output, settings, *again, check, others)
     if options.shard_bytes is None and (done.todo or not done.finished):
         require_extendable(options.output)
-    try:
-        recover_output(options.output)
-    except OSError as error:
-        raise StoreError(f"{options.output} cannot be written: {error.strerror}") from None
     return done
+
+
+def _recover(output: Path) -> None:
+    """Bring the files of an output to their last commit."""
+    try:
+        recover_output(output)
+    except OSError as error:
+        raise StoreError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def worker_spec(extractor: Extractor, options: Options, threads: int) -> dict[str, Any]:
@@ -336,10 +348,12 @@ def _extract(
 ) -> None:
     # Files go side by side; where there are fewer than cores, their windows do.
     cores = options.workers or usable_cores()
-    spec = worker_spec(extractor, options, max(1, cores // len(done.todo)))
-    processes = min(cores, len(done.todo))
+    jobs = len(by_file(done.todo))
+    spec = worker_spec(extractor, options, max(1, cores // jobs))
+    processes = min(cores, jobs)
     pool.resize(processes)  # they import their libraries while the first one loads the model
     backend = pool.load(spec, check)
+    spec["arguments"]["device"] = backend.device  # what takes a process's place falls back no more
     pool.resize(processes if backend.device == "cpu" else 1)
     durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
     header = replace(header, backend=backend)

@@ -31,6 +31,17 @@ AUDIO_LIKE_EXTENSIONS = frozenset(
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a file, from `start` up to `end`, s; an end of None is the file's."""
+
+    start: float
+    end: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.start:.15g}-" + ("" if self.end is None else f"{self.end:.15g}")
+
+
+@dataclass(frozen=True)
 class Source:
     """A file to extract.
 
@@ -45,6 +56,8 @@ class Source:
         When it was last changed.
     problem : str or None
         Why it cannot be extracted, where that is known without opening it.
+    segment : Segment or None
+        The part of the file that is meant; None for all of it.
     """
 
     id: str
@@ -52,6 +65,12 @@ class Source:
     size: int = 0
     mtime_ns: int = 0
     problem: str | None = None
+    segment: Segment | None = None
+
+    @property
+    def part(self) -> str:
+        """The segment in words, empty of a whole file."""
+        return "" if self.segment is None else str(self.segment)
 
 
 @dataclass
@@ -193,7 +212,7 @@ class Search:
     def file(self, track_id: str, path: Path) -> Iterator[Source]:
         """A file that was named, whatever it is called, unless it is excluded."""
         if not self._is_excluded(track_id, path):
-            yield _source(track_id, path)
+            yield source_of(track_id, path)
 
     def folder(self, folder: Path, below: PurePosixPath) -> Iterator[Source]:
         """Audio files of a folder, with ids that begin with `below`."""
@@ -290,7 +309,7 @@ class Search:
         elif is_folder:
             yield from self._walk(path, below, EVERYTHING if () in rest else rest, root, above)
         else:
-            yield _source(str(below), path)
+            yield source_of(str(below), path)
 
     def _rest(
         self, name: str, path: Path, below: str, rest: Rest, is_folder: bool, is_link: bool
@@ -342,7 +361,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _source(track_id: str, path: Path) -> Source:
+def source_of(track_id: str, path: Path) -> Source:
     """A source with its size; what else may be wrong shows when it is opened."""
     try:
         status = path.stat()

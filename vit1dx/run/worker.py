@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from importlib import import_module
@@ -31,6 +31,7 @@ from .channel import Arena, Channel, ChannelClosed, Message
 
 if TYPE_CHECKING:
     from ..extractor import Extractor
+    from ..model.request import DType
 
 #: Seconds between two signs of life while a file is hashed.
 PROGRESS_SECONDS = 1.0
@@ -85,6 +86,10 @@ def _work(channel: Channel) -> None:
         try:
             if job["do"] == "probe":
                 channel.send({"event": "done", "seconds": _probe(job["path"])})
+            elif job["do"] == "measure":
+                from .measure import measure
+
+                channel.send({"event": "done", "speed": measure(extractor, Path(job["path"]))})
             else:
                 _extract(extractor, channel, job, spec["dtype"])
         except ChannelClosed:
@@ -118,18 +123,46 @@ def _probe(path: str) -> float | None:
     return probe_duration(path)
 
 
-def _extract(extractor: Any, channel: Channel, job: Message, dtype: str) -> None:
+def _extract(extractor: Any, channel: Channel, job: Message, dtype: DType) -> None:
     def progress(seconds: float = 0.0) -> None:
         channel.send({"event": "progress", "seconds": seconds})
 
     path = path_of(job["path"])
     digest = file_sha256(path, _throttled(progress)) if job["checksum"] else ""
-    sink = _ChannelSink(channel, job["path"])
-    track = TokenBuffer(sink, dtype)
+    known = {"sha256": digest} if digest else {}
+    keep_mean = "mean" in extractor.request.tokens
+    if job["segments"]:
+        _extract_segments(extractor, channel, job, dtype, known)
+        return
+    track = TokenBuffer(_ChannelSink(channel, job["path"]), dtype, keep_mean)
     extract_file(extractor, path, track, progress)
-    if digest:
-        track.attributes["sha256"] = digest
+    track.attributes.update(known)
     track.finish()
+
+
+def _extract_segments(
+    extractor: Any, channel: Channel, job: Message, dtype: DType, known: Mapping[str, Any]
+) -> None:
+    """Extract parts of a file, in the order of their starts; one that fails stops no other."""
+    from .excerpts import Excerpts
+
+    keep_mean = "mean" in extractor.request.tokens
+    with Excerpts(extractor, path_of(job["path"]), job["segments"], dtype) as excerpts:
+        for number in range(len(job["segments"])):
+            about = {"segment": number, "more": number + 1 < len(job["segments"])}
+
+            def progress(seconds: float, number: int = number) -> None:
+                channel.send({"event": "progress", "seconds": seconds, "segment": number})
+
+            track = TokenBuffer(_ChannelSink(channel, job["path"], about), dtype, keep_mean)
+            try:
+                excerpts.extract(number, track, progress)
+                track.attributes.update(known)
+                track.finish()
+            except Vit1dxError as error:
+                if excerpts.is_broken:  # so are those that follow
+                    raise
+                channel.send({"event": "failed", "reason": str(error), **about})
 
 
 def extract_file(
@@ -165,11 +198,13 @@ def extract_file(
         checks = SignalChecks(file.sample_rate)
         blocks = checks.watch(file.blocks())
         # Closed, no thread writes any more into memory that the next track will have.
-        with closing(extractor.stream(blocks, file.sample_rate, track.empty)) as stream:
+        with closing(
+            extractor.stream(blocks, file.sample_rate, track.dtype, track.empty)
+        ) as stream:
             for tokens in stream:
                 track.add(tokens)
-                progress(float(tokens.time[-1]) - done)
-                done = float(tokens.time[-1])
+                progress(tokens.end - done)
+                done = tokens.end
         track.attributes = {
             "source": printable(place_of(path)),
             "size": file.status.st_size,
@@ -200,12 +235,12 @@ def _throttled(call: Callable[[], None]) -> Callable[[], None]:
 class _ChannelSink:
     """Sends a track's arrays on; a `Sink`."""
 
-    def __init__(self, channel: Channel, path: str) -> None:
-        self._channel, self._path = channel, path
+    def __init__(self, channel: Channel, path: str, about: Mapping[str, Any] = {}) -> None:
+        self._channel, self._path, self._about = channel, path, about
         channel.discard()  # a track before this one may have ended halfway
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
-        return self._channel.empty(shape, np.dtype(np.float32))
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        return self._channel.empty(shape, dtype)
 
     def keep(self, array: Array) -> Array:
         return self._channel.share(array)
@@ -213,17 +248,23 @@ class _ChannelSink:
     @cached_property
     def _expected(self) -> float | None:
         """Seconds that the file's header declares: how far the track will grow."""
+        if self._about:  # a part of it
+            return None
         return _probe(self._path)
 
     def append(self, parts: Parts) -> None:
         names, arrays = _flattened(parts)
-        self._channel.send({"event": "part", "names": names, "seconds": self._expected}, arrays)
+        about = {key: value for key, value in self._about.items() if key != "more"}
+        message = {"event": "part", "names": names, "seconds": self._expected, **about}
+        self._channel.send(message, arrays)
 
     def finish(self, parts: Parts, totals: Totals) -> None:
         names, arrays = _flattened(parts)
         known = {"checksums": totals.checksums, "attributes": totals.attributes}
-        message = {"event": "done", "names": names, **known}
-        self._channel.send(message, [totals.mean_token, *arrays])
+        message = {"event": "done", "names": names, **known, **self._about}
+        if totals.mean_token is not None:
+            message["names"], arrays = ["mean_token", *names], [totals.mean_token, *arrays]
+        self._channel.send(message, arrays)
 
 
 def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
@@ -231,7 +272,7 @@ def _flattened(parts: Parts) -> tuple[list[str], list[Array]]:
     return [name for name, _ in named], [part for _, part in named]
 
 
-def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> Parts:
+def parts_of(names: Iterable[str], arrays: Iterable[Array]) -> dict[str, list[Array]]:
     """Parts of arrays, from the names and arrays of a message."""
     parts: dict[str, list[Array]] = {}
     for name, array in zip(names, arrays, strict=True):

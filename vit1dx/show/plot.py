@@ -19,7 +19,7 @@ from .._types import Array
 from ..analysis import attention, similarity
 from ..analysis.onsets import OnsetCurve, best_curve, onset_strength
 from ..analysis.peaks import height, pick
-from ..analysis.track import attention_blocks, frame_range, frame_rate, pooled
+from ..analysis.track import attention_blocks, frame_range, frame_rate, frame_times, pooled
 from ..errors import UsageError
 from ..tokens import Track, attended
 from . import panels
@@ -181,7 +181,7 @@ def _mel_row(axes: Axes, shown: Shown) -> None:
 
 def _onset_row(axes: Axes, shown: Shown) -> None:
     track, curve = shown.track, shown.curve or best_curve(shown.track)
-    strength, rate = onset_strength(track, curve), frame_rate(track.time)
+    strength, rate = onset_strength(track, curve), frame_rate(frame_times(track))
     picked = pick(strength, curve.least, rate, curve.lag)[0]
     frames = frame_range(track, shown.start, shown.stop)
     above = height(strength, rate)[frames]
@@ -264,7 +264,7 @@ def _attention_picture(figure: Figure, shown: Shown) -> None:
 def _maps(figure: FigureBase, shown: Shown) -> None:
     """The whole maps of the window in the middle: a column a layer, a row a head."""
     track, layers = shown.track, spread(shown.attended)
-    starts, rate = track.read("window_start"), frame_rate(track.time)
+    starts, rate = track.read("window_start"), frame_rate(frame_times(track))
     window = int(np.searchsorted(starts, (shown.start + shown.stop) / 2, side="right")) - 1
     blocks = [next(attention_blocks(track, layer, window, window + 1))[1] for layer in layers]
     cells = figure.subplots(blocks[0].shape[1], len(layers), squeeze=False)

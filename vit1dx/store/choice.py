@@ -13,20 +13,21 @@ from .index import Row
 
 #: Which of several tracks of one id is taken: that of the newest audio file, none, or the first.
 Duplicates = Literal["newer", "error", "first"]
-#: A record of a failure: id, reason, size and time of the file.
-Failure: TypeAlias = tuple[str, str, int, int]
+#: A record of a failure: id, reason, size and time of the file, and the segment.
+Failure: TypeAlias = tuple[str, str, int, int, str]
 
 _SCHEMA = """
 CREATE TABLE tracks (id TEXT PRIMARY KEY, unit INTEGER, place INTEGER, input INTEGER, size INTEGER,
     mtime_ns INTEGER, duration REAL, created TEXT, held INTEGER) WITHOUT ROWID;
 CREATE TABLE failures (id TEXT PRIMARY KEY, unit INTEGER, input INTEGER, reason TEXT, size INTEGER,
-    mtime_ns INTEGER) WITHOUT ROWID;
+    mtime_ns INTEGER, segment TEXT) WITHOUT ROWID;
 CREATE TABLE selected (id TEXT PRIMARY KEY) WITHOUT ROWID;
 BEGIN"""
 #: A failure is carried over where no track is there, or the track is that of the file as it was
 #: before.
 _FAILURES = """
-SELECT f.id, f.reason, f.size, f.mtime_ns FROM failures f LEFT JOIN tracks t ON t.id = f.id
+SELECT f.id, f.reason, f.size, f.mtime_ns, f.segment
+FROM failures f LEFT JOIN tracks t ON t.id = f.id
 WHERE t.id IS NULL OR f.unit = t.unit
     OR (f.mtime_ns > t.mtime_ns AND NOT (f.input = t.input AND f.unit < t.unit))"""
 
@@ -91,7 +92,7 @@ class Choice:
                 self._put("tracks", key, number, place, unit.input, *about)
         for key, row in failures.items():
             if self._is_selected(key) and self._is_later(key, row, unit):
-                failure = (row["reason"], row["size"], row["mtime_ns"])
+                failure = (row["reason"], row["size"], row["mtime_ns"], row.get("segment", ""))
                 self._put("failures", key, number, unit.input, *failure)
 
     def _put(self, table: str, *row: Any) -> None:

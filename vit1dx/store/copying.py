@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import h5py
 
 from ..errors import StoreError, reason_of
-from .format import SHARED_SCALES, array_axes, references
+from ..model.request import Request
+from .format import SHARED_SCALES, axes_of, references
 from .index import INDEX
 from .reader import FeatureFile, plain
 from .writer import Output
@@ -101,8 +102,9 @@ def _axes(data: h5py.Dataset, group: h5py.Group) -> tuple[str, ...]:
     try:
         return tuple(names[_address(data.file[refs[0]])] for refs in data.attrs[_LIST])
     except (ValueError, KeyError, IndexError):  # another program copied it, and left that empty
-        attention = "class" if data.ndim == 4 else "full"
-        return array_axes(group["layer"][:].tolist(), attention)[data.name.rpartition("/")[2]]
+        layers = tuple(int(layer) for layer in group["layer"])
+        attention = ("class" if data.ndim == 4 else "full") if any(layers) else "none"
+        return axes_of(Request(layers, attention))[data.name.rpartition("/")[2]]
 
 
 def _addresses(scales: Mapping[str, h5py.Dataset]) -> dict[int, str]:

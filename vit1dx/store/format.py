@@ -38,12 +38,12 @@ SHARED_SCALES = ("feature", "head")
 GROWING = ("window", "time")
 
 
-def array_axes(layers: Sequence[int], attention: str) -> dict[str, tuple[str, ...]]:
-    """Axes of all arrays of a track that keeps these layers and this of attention."""
-    if attention == "none":
-        return AXES
-    first = LAYER_AXES[0 in layers]
-    return {**AXES, "attention": (first, *ATTENTION_AXES[attention])}
+def axes_of(request: Request) -> dict[str, tuple[str, ...]]:
+    """The arrays that each track has, with their axes."""
+    names = [*request.arrays, *(["mean_token"] if "mean" in request.tokens else [])]
+    first = LAYER_AXES[0 in request.layers]
+    axes = {**AXES, "attention": (first, *ATTENTION_AXES.get(request.attention, ()))}
+    return {name: axes[name] for name in names}
 
 
 _REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
@@ -199,4 +199,4 @@ class Header:
 
 def config_dict(config: Config, request: Request, dtype: str) -> dict[str, Any]:
     """The root's attribute ``config``, before it is JSON."""
-    return {**config.to_dict(), "request": {**vars(request), "dtype": dtype}}
+    return {**config.to_dict(), "request": {**request.to_dict(), "dtype": dtype}}

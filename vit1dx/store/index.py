@@ -25,9 +25,12 @@ INDEX = {
     "mtime_ns": "int64",
     "duration": "float64",
     "sha256": "str",
+    "segment": "str",
     "warnings": "str",
 }
-FAILURES = {"reason": "str", "size": "int64", "mtime_ns": "int64"}
+FAILURES = {"reason": "str", "size": "int64", "mtime_ns": "int64", "segment": "str"}
+#: What a column has where nothing is known, as in a file of an earlier version.
+_EMPTY: dict[str, Any] = {"str": "", "int64": 0, "float64": 0.0}
 
 Row = dict[str, Any]
 
@@ -94,6 +97,7 @@ class Table(Mapping[str, Row]):
     def __init__(self, group: h5py.Group, columns: Mapping[str, str]) -> None:
         _complete(group, columns)
         self._group = group
+        self._unknown = {name: _EMPTY[kind] for name, kind in columns.items()}
         self._rows = read_table(group)
         self._ids = list(self._rows)
         self._places = {key: place for place, key in enumerate(self._ids)}
@@ -105,6 +109,7 @@ class Table(Mapping[str, Row]):
         if key not in self._places:
             self._places[key] = len(self._ids)
             self._ids.append(key)
+        row = {**self._unknown, **row}
         self._rows[key] = row
         self._changed.add(self._places[key])
         texts = (value for value in (key, *row.values()) if isinstance(value, str))

@@ -290,8 +290,9 @@ class _Job:
 
 def _is_news(failure: Failure, known: Mapping[str, Row], track: Row | None) -> bool:
     """Whether an output should have a failure beside those known, and a track of that id."""
-    key, reason, size, mtime_ns = failure
-    if known.get(key) == {"reason": reason, "size": size, "mtime_ns": mtime_ns}:
+    key, reason, size, mtime_ns, segment = failure
+    row = {"reason": reason, "size": size, "mtime_ns": mtime_ns, "segment": segment}
+    if {"segment": "", **known.get(key, {})} == row:
         return False
     return track is None or mtime_ns > track["mtime_ns"]
 

@@ -41,10 +41,11 @@ class StoredTrack(Track):
     ----------
     id : str
         Its path below the input folder.
-    layers, duration, warnings
+    layers, duration, start, pool, warnings
         See `vit1dx.Track`.
     attributes : dict
         ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``,
+        of a segment ``segment_start`` and ``segment_end`` (s),
         and ``warnings`` where there are any.
     """
 
@@ -54,12 +55,18 @@ class StoredTrack(Track):
             track_id,
             lambda group: (tuple(int(layer) for layer in group["layer"]), plain(group.attrs)),
         )
+        self.pool = features.config["request"].get("pool")
         self.warnings = tuple(parse_warnings(self.attributes.get("warnings", ())))
 
     @property
     def duration(self) -> float:  # type: ignore[override]
         """See `vit1dx.Track`."""
         return float(self.attributes["duration"])
+
+    @property
+    def start(self) -> float:  # type: ignore[override]
+        """See `vit1dx.Track`."""
+        return float(self.attributes.get("segment_start", 0.0))
 
     @property
     def group(self) -> h5py.Group:

@@ -135,12 +135,14 @@ class FolderWriter(Output):
         self._make_room(size)
         return self._current
 
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+    def fail(
+        self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0, segment: str = ""
+    ) -> str:
         """See `Output`."""
         for shard in self._open:
             shard.drop(track_id)
         self._make_room(len(reason))
-        return self._current.fail(track_id, reason, size, mtime_ns)
+        return self._current.fail(track_id, reason, size, mtime_ns, segment)
 
     def commit(self) -> None:
         """Make what was finished last.

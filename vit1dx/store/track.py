@@ -13,10 +13,9 @@ import h5py
 import numpy as np
 
 from .._types import Array
-from ..errors import TokensError
-from ..model.request import Request
-from ..tokens import MeanToken, Tokens
-from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, array_axes, attach
+from ..model.request import DType, Request
+from ..tokens import CLOCKS, MeanToken, Tokens, in_range
+from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, attach, axes_of, scale_of
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20
@@ -36,14 +35,15 @@ class Totals:
 
     Attributes
     ----------
-    mean_token : (layer, feature) array
+    mean_token : (layer, feature) array or None
+        None where it is not kept.
     checksums : dict of lists of int
         CRC-32 of each array's bytes; one a layer where the first axis is the layer.
     attributes : dict
         Of the track's group.
     """
 
-    mean_token: Array
+    mean_token: Array | None
     checksums: Mapping[str, list[int]]
     attributes: Mapping[str, Any]
 
@@ -51,8 +51,8 @@ class Totals:
 class Sink(Protocol):
     """Takes a track's arrays: a place in a feature file, or the way to one."""
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
-        """Room for a float32 array to be kept; threads may ask side by side."""
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """Room for an array to be kept; threads may ask side by side."""
 
     def keep(self, array: Array) -> Array:
         """An array that will be handed on later, or a copy of it, to be handed on instead."""
@@ -71,26 +71,28 @@ class TokenBuffer:
     ----------
     sink : Sink
     dtype : {"float32", "float16"}
-        Of tokens and attention.
+        Of tokens and attention, as they are kept.
+    keep_mean : bool
+        Whether the mean token is kept.
 
     Attributes
     ----------
+    dtype : str
     attributes : dict
         Of the track's group; set before `finish`.
     """
 
-    def __init__(self, sink: Sink, dtype: str) -> None:
-        self.attributes: dict[str, Any] = {}
-        self._sink, self._dtype = sink, dtype
+    def __init__(self, sink: Sink, dtype: DType, keep_mean: bool = True) -> None:
+        self.dtype, self.attributes = dtype, dict[str, Any]()
+        self._sink, self._keep_mean = sink, keep_mean
         self._mean = MeanToken()
         self._parts: dict[str, list[Array]] = {}
         self._checksums: dict[str, list[int]] = {}
         self._held_bytes = 0
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Room for an array of `Tokens`, where `add` will need no copy of it."""
-        is_kept = self._dtype == "float32"
-        return self._sink.empty(shape) if is_kept else np.empty(shape, np.float32)
+        return self._sink.empty(shape, dtype)
 
     def add(self, tokens: Tokens) -> None:
         """Take the next windows' tokens.
@@ -101,34 +103,30 @@ class TokenBuffer:
             If they are not finite, or beyond the type's range.
         """
         self._mean.add(tokens)
-        arrays = {
-            "class_token": tokens.class_token,
-            "sequence_tokens": tokens.sequence_tokens,
-            "attention": tokens.attention,
-        }
-        for name, array in arrays.items():
-            if array is not None:
-                self._hold(name, self._stored(array))
-        self._hold("time", tokens.time)
-        self._hold("window_start", tokens.window_start)
+        for name, array in tokens.arrays.items():
+            if array.size and name == CLOCKS[name]:
+                self._hold(name, array)
+            elif array.size:
+                with in_range(self.dtype, [array]):  # an extractor gives them in it
+                    self._hold(name, array.astype(self.dtype, copy=False))
         if self._held_bytes > HELD_BYTES:
             self._sink.append(self._take())
 
     def finish(self) -> None:
-        """Hand on what is held, and what is known of the whole."""
-        mean = self._stored(self._mean.value)
-        self._checksums["mean_token"] = checksums(mean)
-        self._sink.finish(self._take(), Totals(mean, self._checksums, self.attributes))
+        """Hand on what is held, and what is known of the whole.
 
-    def _stored(self, array: Array) -> Array:
-        try:
-            with np.errstate(over="raise"):
-                return array.astype(self._dtype, copy=False)
-        except FloatingPointError:
-            raise TokensError(
-                f"the model gives numbers up to {np.abs(array).max():.4g}, beyond the "
-                f"{np.finfo(self._dtype).max:.0f} of {self._dtype}; use float32"
-            ) from None
+        Raises
+        ------
+        TokensError
+            If the mean token is beyond the type's range.
+        """
+        mean = self._mean.value
+        with in_range(self.dtype, [mean]):
+            mean = mean.astype(self.dtype, copy=False)
+        if self._keep_mean:
+            self._checksums["mean_token"] = checksums(mean)
+        kept = mean if self._keep_mean else None
+        self._sink.finish(self._take(), Totals(kept, self._checksums, self.attributes))
 
     def _hold(self, name: str, array: Array) -> None:
         array = self._sink.keep(array)
@@ -187,14 +185,14 @@ class TrackWriter:
 
     def __init__(self, writer: Home, track_id: str, request: Request) -> None:
         self._writer, self._id, self._request = writer, track_id, request
-        self._all_axes = array_axes(request.layers, request.attention)
-        self._axes = {name: axes for name, axes in self._all_axes.items() if name != "mean_token"}
+        self._all_axes = axes_of(request)
+        self._axes = {name: self._all_axes[name] for name in request.arrays}
         self._data: dict[str, h5py.Dataset] = {}
         self.written = 0
 
-    def empty(self, shape: tuple[int, ...]) -> Array:
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Memory as any other: it is written in this process."""
-        return np.empty(shape, np.float32)
+        return np.empty(shape, dtype)
 
     def keep(self, array: Array) -> Array:
         """The array: it is written in this process."""
@@ -203,8 +201,8 @@ class TrackWriter:
     def append(self, parts: Parts) -> None:
         """Let the arrays grow on disk."""
         with self._writer.writing():
-            for name in self._axes:
-                self._grow(name, parts[name])
+            for name, held in parts.items():
+                self._grow(name, held)
         self.written += size_of(parts)
         self._writer.commit_if_due()
 
@@ -216,9 +214,10 @@ class TrackWriter:
                     self._write_whole(name, parts[name])
                 elif parts.get(name):
                     self._grow(name, parts[name])
-            self._data["mean_token"] = self._group.create_dataset(
-                "mean_token", data=totals.mean_token
-            )
+            if totals.mean_token is not None:
+                self._data["mean_token"] = self._group.create_dataset(
+                    "mean_token", data=totals.mean_token
+                )
             self._name_axes()
             for name, sums in totals.checksums.items():
                 scalar = self._data[name].ndim == 1
@@ -289,13 +288,14 @@ class TrackWriter:
 
     def _name_axes(self) -> None:
         data, group = self._data, self._group
-        data["time"].make_scale("time")
         scales = {
             "layer": add_scale(group, "layer", np.array(self._request.layers)),
-            "window": add_scale(group, "window", np.arange(len(data["window_start"]))),
-            "time": data["time"],
             **{name: group.file[name] for name in SHARED_SCALES},
         }
+        if "time" in data:
+            scales["time"] = scale_of(data["time"], "time")
+        if "window_start" in data:
+            scales["window"] = add_scale(group, "window", np.arange(len(data["window_start"])))
         of_attention = self._axes.get("attention", ())
         if "attention_layer" in of_attention:
             layers = np.array(self._request.attention_layers)
@@ -306,8 +306,10 @@ class TrackWriter:
         for name, named in self._all_axes.items():
             if name != "time":
                 attach(data[name], [scales[axis] for axis in named])
-        for name in ("time", "window_start"):
+        for name in {"time", "window_start"}.intersection(data):
             data[name].attrs["units"] = "s"
+        if self._request.pool is not None:
+            data["sequence_tokens"].attrs["pool"] = self._request.pool
 
 
 def _in_order(parts: Sequence[Array], axis: int) -> Iterator[Array]:

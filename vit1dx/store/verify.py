@@ -14,8 +14,8 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, reason_of
-from ..tokens import attended
-from .format import LAYER_AXES, SHARED_SCALES, array_axes
+from ..model.request import Request
+from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .index import Row
 from .means import NAME
 from .place import feature_files
@@ -118,7 +118,7 @@ def check_file(
             for key in sorted(set(index) - found - tracks_later)
         ]
         layers = list(features.layers)
-        request = features.config["request"]
+        request = Request.from_dict(features.config["request"])
         places = {key: place for place, key in enumerate(index)}
         for track_id in sorted(found):
             problems = _track_problems(root, track_id, layers, request)
@@ -162,7 +162,7 @@ def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
 
 
 def _track_problems(
-    root: h5py.File, track_id: str, layers: list[int], request: dict[str, Any]
+    root: h5py.File, track_id: str, layers: list[int], request: Request
 ) -> list[str]:
     try:
         return list(_problems(root["tracks"][track_id], layers, request))
@@ -182,14 +182,14 @@ def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterato
         yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
 
 
-def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> Iterator[str]:
+def _problems(group: h5py.Group, layers: list[int], request: Request) -> Iterator[str]:
     missing = [name for name in ATTRIBUTES if name not in group.attrs]
     if missing:
         yield f"has no attribute {', '.join(missing)}"
     damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
     if damaged:
         yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = array_axes(layers, request["attention"])
+    axes = axes_of(request)
     own = {axis for named in axes.values() for axis in named}.difference(SHARED_SCALES)
     absent = sorted({*axes, *own}.difference(group))
     if absent:
@@ -197,7 +197,9 @@ def _problems(group: h5py.Group, layers: list[int], request: dict[str, Any]) -> 
         return
     if list(group["layer"]) != layers:
         yield f"has layers {list(group['layer'])}, the file {layers}"
-    if "attention_layer" in own and list(group["attention_layer"]) != list(attended(layers)):
+    if "attention_layer" in own and list(group["attention_layer"]) != list(
+        request.attention_layers
+    ):
         yield f"has attention of layers {list(group['attention_layer'])}, the file of others"
     sizes = _sizes(group)
     for name, named in axes.items():

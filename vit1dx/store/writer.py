@@ -20,7 +20,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import AudioError, StoreError, WriteError
-from ..model.request import Request
+from ..model.request import DType, Request
 from .commit import JournaledFile, recover, sync_folder
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
@@ -73,7 +73,9 @@ class Output(ABC):
         """The file that the next track, of so many bytes, belongs into."""
 
     @abstractmethod
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+    def fail(
+        self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0, segment: str = ""
+    ) -> str:
         """Record that a file failed, and why; returns the reason as it is recorded.
 
         A track made of the file as it was before is kept.
@@ -173,14 +175,15 @@ class FeatureWriter(Output):
         self.failures = Table(self._file["failures"], FAILURES)
         self._tracks = self._file["tracks"]
         asked = json.loads(self._file.attrs["config"])["request"]
-        self._request = Request(tuple(asked["layers"]), asked["attention"])
-        self._dtype: str = asked["dtype"]
+        self._request = Request.from_dict(asked)
+        self._dtype: DType = asked["dtype"]
         self.means = Means(self._file, self._dtype)
 
     @contextmanager
     def track(self, track_id: str) -> Iterator[TokenBuffer]:
         """A track to write; nothing of it stays if an exception comes through."""
-        buffer = TokenBuffer(self.begin(track_id), self._dtype)
+        keep_mean = "mean" in self._request.tokens
+        buffer = TokenBuffer(self.begin(track_id), self._dtype, keep_mean)
         yield buffer
         buffer.finish()
 
@@ -199,10 +202,13 @@ class FeatureWriter(Output):
         """See `Output`."""
         return self
 
-    def fail(self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0) -> str:
+    def fail(
+        self, track_id: str, reason: str, size: int = 0, mtime_ns: int = 0, segment: str = ""
+    ) -> str:
         """See `Output`."""
         reason = storable(reason)
-        self.failures.put(track_id, reason=reason, size=size, mtime_ns=mtime_ns)
+        row = {"reason": reason, "size": size, "mtime_ns": mtime_ns, "segment": segment}
+        self.failures.put(track_id, **row)
         self._waits = True
         return reason
 
@@ -264,7 +270,7 @@ class FeatureWriter(Output):
         if track_id in self.index:
             del self._tracks[track_id]
         self._tracks[track_id] = group
-        known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": ""}
+        known = {"size": 0, "mtime_ns": 0, "duration": 0.0, "sha256": "", "segment": ""}
         row = {key: attributes.get(key, known[key]) for key in known}
         codes = warning_codes(attributes.get("warnings", ()))
         place = self.index.put(track_id, **row, warnings=codes)

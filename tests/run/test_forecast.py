@@ -1,0 +1,56 @@
+"""What a run would do: said, and not done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import vit1dx
+
+from ..conftest import RunCli
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_the_run_then_writes(
+    songs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.wav").write_text("no music")
+    told = vit1dx.extract(
+        [songs, tmp_path], tmp_path / "f.h5", layers="4,8", root="/", dry_run=True
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.wav"]
+    assert told.forecast is not None
+    assert (told.files, told.done, told.forecast.todo) == (3, 0, 3)
+    assert told.forecast.guessed == 1
+    assert told.forecast.speed is not None
+    assert told.forecast.seconds is not None
+    done = vit1dx.extract([songs, tmp_path], tmp_path / "f.h5", layers="4,8", root="/")
+    assert abs(done.output_bytes - told.forecast.size.total) < 300_000  # tables
+    before = (tmp_path / "f.h5").read_bytes()
+    again = vit1dx.extract(
+        [songs, tmp_path], tmp_path / "f.h5", layers="4,8", root="/", dry_run=True
+    )
+    assert (again.already, len(again.failures)) == (2, 1)
+    assert again.forecast is not None
+    assert (again.forecast.todo, again.forecast.seconds) == (0, None)
+    assert (tmp_path / "f.h5").read_bytes() == before
+
+
+def test_what_the_run_would_refuse_a_dry_run_refuses(songs: Path, tmp_path: Path) -> None:
+    vit1dx.extract(songs, tmp_path / "f.h5", layers="4")
+    with pytest.raises(vit1dx.UsageError, match="made differently"):
+        vit1dx.extract(songs, tmp_path / "f.h5", layers="8", dry_run=True)
+    with pytest.raises(vit1dx.StoreError, match="no folder"):
+        vit1dx.extract(songs, tmp_path / "no" / "f.h5", dry_run=True)
+
+
+def test_the_command_prints_it(cli: RunCli, songs: Path, tmp_path: Path) -> None:
+    done = cli("extract", songs, "-o", "f/", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("to do: 2 of 2 files (0 done before, 0 failed before), about 11")
+    assert lines[-1] == "nothing was written"
+    told = json.loads(cli("extract", songs, "-o", "f/", "--dry-run", "--json").stdout)
+    assert told["dry_run"]["todo"] == 2
+    assert list(tmp_path.iterdir()) == []
