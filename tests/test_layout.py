@@ -33,9 +33,17 @@ LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 GROUND = {"errors", "_types"}
 #: Where what is large or optional may be imported, and nowhere else.
 ONLY_IN = {
-    "torch": ("model.torch", "model.vit", "model.export", "doors.dataset", "doors.hear", "train."),
+    "torch": (
+        "model.torch",
+        "model.vit",
+        "model.export",
+        "doors.dataset",
+        "doors.hear",
+        "train.",
+        "cli.runtime",
+    ),
     "safetensors": ("model.vit",),
-    "onnxruntime": ("model.onnx", "model.backend"),
+    "onnxruntime": ("model.onnx", "model.backend", "cli.runtime"),
     "openvino": ("model.openvino",),
     "matplotlib": ("show.",),
     "umap": ("show.report.",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def model() -> hear.HearModel:
     return hear.load_model()
 
 
-def _noise(sounds: int, seconds: float) -> torch.Tensor:
+def _noise(sounds: int, seconds: float) -> Any:
     torch.manual_seed(0)
     return torch.rand(sounds, int(seconds * 16000)) * 2 - 1
 

@@ -33,6 +33,9 @@ def _expected(what: str, rows: list[int]) -> tuple[list[str], np.ndarray, np.nda
     for key in sorted(TRACKS):
         of = TRACKS[key]
         length = len(of.time) / 31.25
+        values: Any
+        starts: Any
+        ends: Any
         if what == "mean":
             both = np.concatenate([of.class_token, of.sequence_tokens], axis=1)
             values, starts, ends = both.mean(axis=1)[:, None], [0.0], [length]

@@ -12,6 +12,7 @@ import xarray
 import vit1dx
 from vit1dx.errors import StoreError, TrackError, UsageError
 from vit1dx.store import frames as frames_module
+from vit1dx.store.matrix import VectorKind
 from vit1dx.store.place import feature_files
 from vit1dx.store.repair import repair
 from vit1dx.store.verify import verify
@@ -61,7 +62,7 @@ def test_the_class_tokens_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mean", "class"])
-def test_ids_choose_and_order(tmp_path: Path, kind: str) -> None:
+def test_ids_choose_and_order(tmp_path: Path, kind: VectorKind) -> None:
     path = write(tmp_path / "f.h5", _tracks())
     with vit1dx.open(path) as features:
         whole, ids = features.matrix(2, kind)

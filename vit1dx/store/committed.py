@@ -24,6 +24,8 @@ ATTEMPTS, PAUSE = 10, 0.05
 PATIENCE = 60.0
 #: File systems' clocks go by steps of up to 10 ms: two changes in one step cannot be told apart.
 STEP = 0.02  # s
+#: What HDF5 keeps of the structure of a file, as stored; its own limit is 32 MiB.
+METADATA_BYTES = 2 << 20
 
 _T = TypeVar("_T")
 
@@ -149,7 +151,7 @@ class CommittedFile:
         if self._raw.cut and not self._damaged:
             raise StoreError(f"{self.path} {self._raw.cut}; 'vit1dx repair' keeps what is sound")
         try:
-            return h5py.File(self._raw, "r")
+            return _bounded(h5py.File(self._raw, "r"))
         except (OSError, RuntimeError, ValueError, KeyError) as error:
             self.require_read()
             raise ForeignFileError(f"{self.path} cannot be opened as HDF5: {error}") from None
@@ -177,6 +179,16 @@ class _Attempts:
             self._state, self._left = state, ATTEMPTS
         self._left -= 1
         return self._left > 0 and time.monotonic() < self._end
+
+
+def _bounded(file: h5py.File) -> h5py.File:
+    """A file with a limit to what HDF5 keeps of its structure: in memory, it is ten times that."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.max_size = METADATA_BYTES
+    config.min_size = min(config.min_size, METADATA_BYTES)
+    file.id.set_mdc_config(config)
+    return file
 
 
 def _settled(path: Path) -> JournaledFile:
