@@ -11,6 +11,7 @@ import xarray
 
 import vit1dx
 from vit1dx.errors import StoreError, TrackError, UsageError
+from vit1dx.model.request import DType
 from vit1dx.store import frames as frames_module
 from vit1dx.store.matrix import VectorKind
 from vit1dx.store.place import feature_files
@@ -46,7 +47,7 @@ def _require_means(path: Path, tracks: dict[str, Tokens], tolerance: float = 1e-
 
 @pytest.mark.parametrize("limit", [None, 500_000])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_mean_tokens_of_all_tracks(tmp_path: Path, dtype: str, limit: int | None) -> None:
+def test_mean_tokens_of_all_tracks(tmp_path: Path, dtype: DType, limit: int | None) -> None:
     tracks = {f"{n % 7}/{n}": tokens(n) for n in range(100)}
     path = write(tmp_path / "f.h5", tracks, dtype, limit)
     assert len(feature_files(path)) > 1 or not limit
