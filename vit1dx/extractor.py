@@ -15,8 +15,9 @@ import numpy as np
 
 from ._types import Array
 from .audio.checks import SignalChecks
-from .audio.decode import MAX_AMPLITUDE, AudioFile
-from .audio.files import MAX_RATE, MIN_RATE, printable
+from .audio.decode import AudioFile
+from .audio.files import printable
+from .audio.given import checked
 from .audio.mel import LogMel
 from .audio.resample import mono_at_rate
 from .audio.windows import Windows, cut
@@ -206,7 +207,7 @@ class Extractor:
         """
         if isinstance(audio, (str, os.PathLike)):
             return _warned(*self._of_file(path_of(audio)), f"{printable(audio)}: ")
-        samples, rate = _checked(audio, sample_rate)
+        samples, rate = checked(audio, sample_rate)
         checks = SignalChecks(rate)
         track = self._joined(self.stream(checks.watch([samples]), rate), len(samples) / rate)
         return _warned(track, checks.warnings())
@@ -401,26 +402,6 @@ def _with_overlap(config: Config, seconds: float) -> Config:
         )
     overlap = round(seconds * config.mel.frame_rate)
     return dataclasses.replace(config, window=dataclasses.replace(config.window, overlap=overlap))
-
-
-def _checked(audio: Array, sample_rate: int | None) -> tuple[Array, int]:
-    if sample_rate is None:
-        raise UsageError("an array needs its sample_rate, in Hz")
-    if not MIN_RATE <= sample_rate <= MAX_RATE:
-        raise UsageError(f"sample_rate {sample_rate} Hz; {MIN_RATE} to {MAX_RATE} is accepted")
-    samples = np.asarray(audio)
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise UsageError(f"samples of {samples.dtype}; floating-point ones, -1 to 1, are needed")
-    if samples.ndim not in (1, 2) or not samples.size:
-        raise UsageError(f"samples of shape {samples.shape}; (n,) or (n, channels) is needed")
-    if samples.ndim == 2 and samples.shape[1] > samples.shape[0]:
-        raise UsageError(f"samples of shape {samples.shape}; (n, channels) is needed: transpose it")
-    if not (most := np.abs(samples).max()) <= MAX_AMPLITUDE:  # so that NaN fails too
-        raise AudioError(
-            f"samples up to {most}; finite ones up to {MAX_AMPLITUDE:g} are accepted, and -1 to 1 "
-            "is full scale"
-        )
-    return samples.reshape(len(samples), -1).astype(np.float32, copy=False), sample_rate
 
 
 def _never_empty(blocks: Iterable[Array]) -> Iterator[Array]:

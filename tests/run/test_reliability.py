@@ -28,7 +28,7 @@ from vit1dx.run.pool import Pool
 from vit1dx.run.pulse import Pulse
 from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
-from vit1dx.store.commit import Journal, journal_path
+from vit1dx.store.journal import Journal, journal_path
 from vit1dx.store.lock import OutputLock
 from vit1dx.store.repair import repair
 from vit1dx.store.verify import verify

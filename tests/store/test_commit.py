@@ -16,10 +16,11 @@ import pytest
 
 import vit1dx
 from vit1dx.errors import StoreError, WriteError
-from vit1dx.store import commit as journal
+from vit1dx.store import journal
 from vit1dx.store import writer as store
-from vit1dx.store.commit import Disk, JournaledFile, journal_path, recover
+from vit1dx.store.commit import JournaledFile
 from vit1dx.store.format import VERSIONS
+from vit1dx.store.journal import Disk, journal_path, recover
 from vit1dx.store.writer import FeatureWriter
 
 from ..store.test_writer import _header, _tokens

@@ -17,7 +17,7 @@ import pytest
 import vit1dx
 from vit1dx.errors import LockedError, StoreError
 from vit1dx.store import lock
-from vit1dx.store.commit import Journal, journal_path
+from vit1dx.store.journal import Journal, journal_path
 from vit1dx.store.lock import OutputLock, is_locked, lock_path, locks_reach_other_hosts
 from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter

@@ -18,7 +18,8 @@ import pytest
 import vit1dx
 from vit1dx.errors import StoreError, TrackError
 from vit1dx.store import committed
-from vit1dx.store.commit import Journal, JournaledFile, journal_path
+from vit1dx.store.commit import JournaledFile
+from vit1dx.store.journal import Journal, journal_path
 from vit1dx.store.lock import lock_path
 from vit1dx.store.reader import Features, StoredTrack
 from vit1dx.store.shards import FolderWriter

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, UsageError
-from ..store.commit import sync_folder
+from ..store.journal import sync_folder
 from ..store.matrix import layer_row
 from ..store.place import beside
 from ..store.reader import Features

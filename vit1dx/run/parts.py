@@ -26,7 +26,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, UsageError
-from ..store.commit import sync_folder
+from ..store.journal import sync_folder
 from ..store.place import SHARES_NAME, Part
 from .sources import Source
 

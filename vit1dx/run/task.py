@@ -23,8 +23,8 @@ from ..config import Config
 from ..errors import AudioWarning, ClusterError, StoreError, Vit1dxError
 from ..model.backend import BackendInfo
 from ..model.request import Request
-from ..store.commit import sync_folder
 from ..store.format import Header
+from ..store.journal import sync_folder
 from ..store.place import NOTES
 from ..store.reader import FeatureFile, StoredTrack
 from ..store.shared import SharedFolderWriter

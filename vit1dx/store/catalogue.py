@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .commit import journal_path
 from .index import FAILURES, INDEX, Row
+from .journal import journal_path
 from .lock import is_locked
 from .place import CATALOGUE_NAME, part_of, shard_number
 

@@ -15,11 +15,11 @@ from .._version import __version__
 from ..errors import AudioError, NoFilesError, StoreError, UsageError, WriteError
 from ..model.request import require_choice
 from .choice import Choice, Duplicates, Failure, Unit
-from .commit import recover
 from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
 from .format import differences
 from .index import Row
+from .journal import recover
 from .lock import OutputLock
 from .place import feature_files, require_folder, require_writable, shard_limit
 from .reader import FeatureFile, Features

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import LockedError, StoreError
-from .commit import journal_path
 from .copying import TrackCopier
 from .existing import require_no_shard
 from .index import Row
+from .journal import journal_path
 from .lock import OutputLock
 from .place import beside, part_folders
 from .reader import FeatureFile

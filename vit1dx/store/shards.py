@@ -14,10 +14,10 @@ import h5py
 
 from ..errors import StoreError, TrackError, WriteError
 from .catalogue import Catalogue, Contents
-from .commit import journal_path
 from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
+from .journal import journal_path
 from .matrix import no_track
 from .place import feature_files, locked_shards, part_folders, shard_number, shard_path
 from .reader import FeatureFile, Features, Parts

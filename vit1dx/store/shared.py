@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LockedError, StoreError
-from .commit import recover
 from .format import Heading
+from .journal import recover
 from .lock import OutputLock, lock_path
 from .place import NOTES, feature_files, locked_shards, shard_number, shard_path
 from .shards import FolderWriter, Shard

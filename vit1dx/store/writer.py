@@ -21,10 +21,11 @@ import numpy as np
 from .._types import Array
 from ..errors import AudioError, StoreError, WriteError
 from ..model.request import DType, Request
-from .commit import JournaledFile, recover, sync_folder
+from .commit import JournaledFile
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
+from .journal import recover, sync_folder
 from .means import Means, create_means
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
