@@ -254,8 +254,7 @@ def test_a_listed_folder_is_a_failure(cli: RunCli, songs: Path, tmp_path: Path) 
     assert result.returncode == 1
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert len(features) == 1
-        reasons = set(features.failures.values())
-        assert reasons == {"not a regular file", "'.' cannot name a track"}
+        assert [*features.failures.values()] == 2 * ["not a regular file"]
 
 
 def test_nothing_succeeded(cli: RunCli, tmp_path: Path) -> None:
