@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -23,22 +24,39 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="ViT-1D features of music: class tokens, sequence tokens and attention maps.",
 )
-app.command(cls=SearchingCommand, epilog=f"{extract.EXAMPLES}\n\n{exits.HELP}")(extract.extract)
-app.command(cls=Command, epilog=features.INFO_EXAMPLES)(features.info)
-app.command(cls=Command, epilog=features.VERIFY_EXAMPLES)(features.verify)
-app.command(cls=Command, epilog=features.REPAIR_EXAMPLES)(features.repair)
-app.command(cls=Command, epilog=merge.EXAMPLES)(merge.merge)
-app.command(cls=Command, epilog=see.PLOT_EXAMPLES)(see.plot)
-app.command(cls=Command, epilog=see.ONSETS_EXAMPLES)(see.onsets)
-app.command(cls=Command, epilog=report.EXAMPLES)(report.report)
-app.command(cls=Command, epilog=probe.PROBE_EXAMPLES)(probe.probe)
-app.command(cls=Command, epilog=probe.PREDICT_EXAMPLES)(probe.predict)
-app.command(cls=Command, epilog=search.EXAMPLES)(search.search)
-app.command(cls=Command, epilog=tables.LS_EXAMPLES)(tables.ls)
-app.command(cls=Command, epilog=tables.CAT_EXAMPLES)(tables.cat)
-app.command(cls=Command, epilog=tables.EXPORT_EXAMPLES)(tables.export)
-app.command("export-onnx", cls=Command, epilog=export.EXAMPLES)(export.export_onnx)
-app.command(cls=Command, epilog=train.EXAMPLES)(train.train)
+#: Commands and the ends of their help, as `vit1dx --help` groups them.
+PANELS: dict[str, dict[Callable[..., None], str]] = {
+    "Features": {
+        extract.extract: f"{extract.EXAMPLES}\n\n{exits.HELP}",
+        features.info: features.INFO_EXAMPLES,
+        features.verify: features.VERIFY_EXAMPLES,
+        features.repair: features.REPAIR_EXAMPLES,
+        merge.merge: merge.EXAMPLES,
+    },
+    "Pictures and sounds": {
+        see.plot: see.PLOT_EXAMPLES,
+        see.onsets: see.ONSETS_EXAMPLES,
+        report.report: report.EXAMPLES,
+    },
+    "Probes and search": {
+        probe.probe: probe.PROBE_EXAMPLES,
+        probe.predict: probe.PREDICT_EXAMPLES,
+        search.search: search.EXAMPLES,
+    },
+    "Into other tools": {
+        tables.ls: tables.LS_EXAMPLES,
+        tables.cat: tables.CAT_EXAMPLES,
+        tables.export: tables.EXPORT_EXAMPLES,
+    },
+    "Models": {
+        train.train: train.EXAMPLES,
+        export.export_onnx: export.EXAMPLES,
+    },
+}
+for _panel, _commands in PANELS.items():
+    for _command, _epilog in _commands.items():
+        _cls = SearchingCommand if _command is extract.extract else Command
+        app.command(cls=_cls, epilog=_epilog, rich_help_panel=_panel)(_command)
 
 
 @app.callback(invoke_without_command=True)
