@@ -20,14 +20,13 @@ import vit1dx
 from vit1dx._types import Array
 from vit1dx.errors import StoreError, UsageError, WriteError
 from vit1dx.extractor import Extractor
-from vit1dx.model.request import parse_bytes
 from vit1dx.run.estimate import grown_size
 from vit1dx.run.pool import Pool
 from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
 from vit1dx.store import shards as folder
 from vit1dx.store import track as buffer
-from vit1dx.store.place import feature_files, shard_limit
+from vit1dx.store.place import feature_files, parse_bytes, shard_limit
 from vit1dx.store.repair import repair
 from vit1dx.store.shards import FolderWriter
 from vit1dx.store.verify import verify

@@ -66,12 +66,6 @@ def require_choice(option: str, value: str, choices: Iterable[str] = ()) -> None
         raise UsageError(f"{option} {value!r}; choose from {', '.join(names)}")
 
 
-#: Smallest file that a folder of shards may be made of: what holds no track counts, too.
-LEAST_SHARD = 1_000_000
-
-_SIZE = re.compile(r"([\d.]+)\s*([kmgt]?)(i?)b", re.IGNORECASE)
-
-
 @dataclass(frozen=True)
 class Request:
     """What a run keeps: kinds of tokens, and of attention maps, of some layers.
@@ -242,22 +236,3 @@ def _from_text(text: str, depth: int) -> set[int]:
             raise UsageError(f"layers {part!r} run backwards; give the smaller number first")
         layers.update(range(bounds[0], min(bounds[1], depth + 1) + 1))
     return layers
-
-
-def parse_bytes(text: str) -> int:
-    """The size of a shard, given as ``"4GiB"`` or ``"500MB"``.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be read, or is too small for a shard.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    try:
-        number, unit, binary = match.groups() if match else ("", "", "")
-        size = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
-    except ValueError:
-        raise UsageError(f"size {text!r}; give a number with a unit, as 4GiB or 500MB") from None
-    if size < LEAST_SHARD:
-        raise UsageError(f"size {text!r} is too small for a shard; give 1MB or more")
-    return int(size)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 from .._types import Array
 from ..config import Config
 from ..errors import UsageError, WeightsError
+from ..remote import AnyPath
 
 if TYPE_CHECKING:
     import onnx
@@ -151,12 +152,13 @@ def tensors(message: Message) -> Iterator[onnx.TensorProto]:
                     yield from tensors(inner)
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
+def sha256(path: AnyPath, check: Callable[[], None] = lambda: None) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; `check` is called many times a second."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            check()
     return digest.hexdigest()
 
 

@@ -6,7 +6,6 @@ Whatever a decoder does to it, it does to this process alone; `vit1dx.run.pool` 
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
 import signal
@@ -289,14 +288,10 @@ def file_sha256(path: AnyPath, check: Callable[[], None] = lambda: None) -> str:
         If it cannot be read.
     """
     from ..audio.files import require_readable
+    from ..model.weights import sha256
 
     require_readable(path)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            check()
-    return digest.hexdigest()
+    return sha256(path, check)
 
 
 def _make_extractor(factory: str, arguments: Message) -> Any:

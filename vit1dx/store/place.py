@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StoreError, UsageError
-from ..model.request import parse_bytes
 
 
 def resolved(path: Path) -> Path:
@@ -29,6 +28,8 @@ def beside(path: Path, ending: str) -> Path:
 SUFFIXES = (".h5", ".hdf5")
 #: Most bytes of a shard, unless another size is asked for.
 SHARD_SIZE = "16GiB"
+#: Smallest file that a folder of shards may be made of: what holds no track counts, too.
+LEAST_SHARD = 1_000_000
 
 #: In a folder: how its files were shared out to parts, and what is known of its shards.
 SHARES_NAME, CATALOGUE_NAME = "parts.json", "index.sqlite"
@@ -36,6 +37,7 @@ SHARES_NAME, CATALOGUE_NAME = "parts.json", "index.sqlite"
 #: In a folder that the workers of a cluster write: which shards each batch at work is written to.
 NOTES = ".at-work"
 
+_SIZE = re.compile(r"([\d.]+)\s*([kmgt]?)(i?)b", re.IGNORECASE)
 _SHARD = re.compile(r"(\d{5,})\.h5")
 _PART = re.compile(r"part-(\d{3,})-of-(\d{3,})")
 #: A shard, and what a run that was killed may leave of one, or of its lock.
@@ -66,6 +68,25 @@ def shard_limit(output: str, size: str | None) -> int | None:
             "folder of shards"
         )
     return None
+
+
+def parse_bytes(text: str) -> int:
+    """The size of a shard, given as ``"4GiB"`` or ``"500MB"``.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or is too small for a shard.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    try:
+        number, unit, binary = match.groups() if match else ("", "", "")
+        size = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
+    except ValueError:
+        raise UsageError(f"size {text!r}; give a number with a unit, as 4GiB or 500MB") from None
+    if size < LEAST_SHARD:
+        raise UsageError(f"size {text!r} is too small for a shard; give 1MB or more")
+    return int(size)
 
 
 def shard_path(folder: Path, number: int) -> Path:
