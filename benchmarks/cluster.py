@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distributed.deploy.subprocess import SubprocessCluster
+
 from benchmarks.music import write_shorts
 from benchmarks.processes import resident
 from benchmarks.tables import table
-from tests.clusters import LoopbackCluster
 from vit1dx.run.cluster import Cluster
 from vit1dx.run.remote import call
 
@@ -81,16 +82,27 @@ def run(command: Sequence[str], watched: dict[str, int]) -> Figures:
     return Figures(took, memory)
 
 
-def clips(scratch: Path, count: int, cluster: LoopbackCluster) -> list[list[str]]:
+def started(scratch: Path) -> Any:
+    """A scheduler and workers of one thread, each a process, without guards of their own."""
+    return SubprocessCluster(
+        n_workers=WORKERS,
+        threads_per_worker=1,
+        dashboard_address=None,
+        worker_class="distributed.Worker",
+        worker_kwargs={"local_directory": str(scratch)},
+    )
+
+
+def clips(scratch: Path, count: int, cluster: Any) -> list[list[str]]:
     """Rows: what a clip costs, locally and on the cluster, by process."""
     runs: dict[tuple[str, int], Figures] = {}
-    watched = {"scheduler": cluster.scheduler.pid}
-    watched |= {f"worker {n}": worker.pid for n, worker in enumerate(cluster.workers, 1)}
+    watched = {"scheduler": cluster.scheduler.process.pid}
+    watched |= {f"worker {n}": one.process.pid for n, one in cluster.workers.items()}
     for number in (FEW, count):
         write_shorts(scratch / str(number), number)
         base = [sys.executable, "-m", "vit1dx", "extract", str(scratch / str(number)), "-o"]
         local = [*base, f"{scratch}/local-{number}/", "--workers", str(WORKERS)]
-        there = [*base, f"{scratch}/there-{number}/", "--scheduler", str(cluster.file)]
+        there = [*base, f"{scratch}/there-{number}/", "--scheduler", cluster.scheduler_address]
         runs["local", number] = run(local, {})
         runs["cluster", number] = run(there, watched)
     rows = []
@@ -104,14 +116,14 @@ def clips(scratch: Path, count: int, cluster: LoopbackCluster) -> list[list[str]
     return rows
 
 
-def passing(cluster: LoopbackCluster, batches: int) -> list[list[str]]:
+def passing(cluster: Any, batches: int) -> list[list[str]]:
     """Rows: what a batch that does nothing costs, small and large."""
     rows = []
-    with Cluster(str(cluster.file)) as known:
+    with Cluster(cluster.scheduler_address) as known:
         client: Any = known._client
         for size in (0, 40_000):
             nothing = pickle.dumps((Path("/nowhere"),)) + bytes(size)
-            pid = cluster.scheduler.pid
+            pid = cluster.scheduler.process.pid
             own, theirs = time.process_time(), cpu(pid)
             before = resident(os.getpid()), resident(pid)
             for first in range(0, batches, 50):  # few are in flight, as in a run
@@ -135,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vit1dx-") as temporary:
         scratch = Path(temporary)
-        with LoopbackCluster(scratch / "dask", WORKERS) as cluster:
+        with started(scratch) as cluster:
             heads = ["run", "process", "CPU ms a clip", "MB, first half", "MB, second half"]
             print(table(heads, clips(scratch, options.clips, cluster)))
             heads = ["bytes of a batch", "client, CPU ms a batch", "scheduler, CPU ms a batch"]
