@@ -87,7 +87,7 @@ def started(scratch: Path) -> Any:
     return SubprocessCluster(
         n_workers=WORKERS,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address=":0",
         worker_class="distributed.Worker",
         worker_kwargs={"local_directory": str(scratch)},
     )

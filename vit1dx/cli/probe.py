@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import UsageError
 from ..model.request import LAYERS
 from .options import Features
-
-if TYPE_CHECKING:
-    from ..probe.predict import Timeline
-    from ..probe.report import Report
-    from ..probe.run import Progress
-    from ..probe.saved import SavedProbe
-    from ..store.reader import Features as OpenFeatures
+from .probed import Form, plot_layers, progress, write, write_folder, write_lines
 
 Task = Literal["classes", "tags", "regression", "chords", "keys", "beats", "downbeats", "onsets"]
-Form = Literal["table", "markdown", "csv", "json"]
 Baselines = Literal["auto", "all", "majority"]
 _LABELS, _SPLITS, _FEATURES, _OUTPUT = "Labels", "Splits", "Features", "Output"
 #: Bytes of one unit of --memory.
@@ -249,11 +239,11 @@ def probe(
         baselines=baselines,
         workers=workers,
     )
-    with _progress() as progress:
-        report, best, data = probe_features(features, labels, options, progress)
-    _write(report, form, output)
+    with progress() as show:
+        report, best, data = probe_features(features, labels, options, show)
+    write(report, form, output)
     if plot is not None:
-        _plot(report, plot)
+        plot_layers(report, plot)
     if save is not None:
         from ..store.shards import open_features
 
@@ -295,7 +285,7 @@ def predict(
         saved.require_same(opened)
         as_table = output is None or output.suffix.lower() == ".csv"
         if saved.about.is_local and not as_table:
-            _write_folder(opened, saved, output or Path())
+            write_folder(opened, saved, output or Path())
             return
         if not as_table:
             raise UsageError(f"-o {output}: labels of whole tracks go to a .csv file")
@@ -303,7 +293,7 @@ def predict(
             lines = predictions.as_csv(saved.about.task, predictions.timelines(opened, saved))
         else:
             lines = map(predictions.csv_line, predictions.vector_rows(opened, saved))
-        _write_lines(lines, output)
+        write_lines(lines, output)
 
 
 def _lacking(error: ImportError) -> UsageError:
@@ -339,127 +329,3 @@ def _require_places(plot: Path | None, save: Path | None) -> None:
     for path in (plot, save):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no folder {path.parent}")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Features done, of all, on standard error: a bar on a terminal, else a line now and then."""
-    import time
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = [time.monotonic()]
-    with Progress(
-        *columns,
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("probes", total=None)
-
-        def show(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name)
-            if not console.is_terminal and time.monotonic() - shown[0] > QUIET_SECONDS:
-                shown[0] = time.monotonic()
-                print(f"{done} of {total} features probed", file=sys.stderr)
-
-        yield show
-
-
-#: Seconds after which a line shows where a run is, without a terminal.
-QUIET_SECONDS = 30.0
-
-
-def _write(report: Report, form: Form, output: Path | None) -> None:
-    from ..probe.report import FORMATS, caption
-
-    if form == "table" and output is None:
-        _print_table(report)
-        print(caption(report), file=sys.stderr)
-        return
-    text = FORMATS["markdown" if form == "table" else form](report)
-    _write_lines([text], output)
-    if form == "csv":
-        print(caption(report), file=sys.stderr)
-
-
-def _print_table(report: Report) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..probe.report import cells, heading
-
-    table = Table(box=SIMPLE_HEAD, title=report.task)
-    for place, name in enumerate(heading(report)):
-        table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    rows = cells(report)
-    best = max(report.tokens, key=lambda line: line.scores[report.measures[0]][0])
-    for place, row in enumerate(rows):
-        is_best = place > 0 and report.lines[place - 1] is best
-        style = "bold" if place == 0 or is_best else ""
-        last = place == 0 or place == len(report.tokens)
-        table.add_row(*map(Text, row), style=style, end_section=last)
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(table)
-
-
-def _plot(report: Report, path: Path) -> None:
-    from ..show.layers import Curve, draw_layers
-    from ..show.plot import save
-
-    own = report.measures[0]
-    curves = [
-        Curve(kind, [line.layer or 0 for line in lines], [line.scores[own] for line in lines])
-        for kind in dict.fromkeys(line.tokens for line in report.tokens)
-        if (lines := [line for line in report.tokens if line.tokens == kind])
-    ]
-    # What is most frequent is no event at all, and would stretch the picture down to nothing.
-    others = (line for line in report.lines if line.layer is None)
-    levels = {line.name: line.scores[own][0] for line in others if line.scores[own][0] != 0}
-    save(draw_layers(curves, levels, f"{report.task}: {own}"), path)
-    print(path, file=sys.stderr)
-
-
-def _write_lines(lines: Iterable[str], path: Path | None) -> None:
-    """Write text, to a file once all of it is there."""
-    if path is None:
-        sys.stdout.writelines(lines)
-        return
-    from ..store.place import beside
-
-    unfinished = beside(path, ".new")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _write_folder(features: OpenFeatures, saved: SavedProbe, folder: Path) -> None:
-    from ..probe.predict import place_of, shared_stems, timelines
-
-    several = shared_stems(features)
-    written = 0
-    for line in timelines(features, saved):
-        _write_timeline(line, place_of(line.track, folder, saved.about.task, several))
-        written += 1
-    print(f"{written} files in {folder}", file=sys.stderr)
-
-
-def _write_timeline(line: Timeline, path: Path) -> None:
-    from ..probe.predict import as_text
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{path.parent} cannot be made: {error.strerror}") from None
-    _write_lines([as_text(line)], path)
