@@ -12,9 +12,8 @@ import numpy as np
 import torch
 
 from .._types import Array
-from ..config import MelConfig
 from ..errors import UsageError
-from ..store.matrix import layer_row
+from ..store.matrix import layer_row, token_step
 from ..store.reader import Features
 from ..store.shards import open_features
 
@@ -145,10 +144,10 @@ class FeatureDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _frames(features: Features, seconds: float) -> int:
-    rate = MelConfig(**features.config["mel"]).frame_rate
-    if not seconds * rate >= 1:
-        raise UsageError(f"seconds {seconds}; a token's {1 / rate:.3f} s or more is accepted")
-    return round(seconds * rate)
+    step = token_step(features)
+    if not seconds >= step:
+        raise UsageError(f"seconds {seconds}; a token's {step:.3f} s or more is accepted")
+    return round(seconds / step)
 
 
 def _take(group: h5py.Group, track_id: str, row: int, frames: int | None) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5s
 
 from .._types import Array
+from ..config import MelConfig
 from ..errors import TrackError, UsageError
 from .committed import CommittedFile
 from .index import read_ids
@@ -103,6 +104,12 @@ def dim_of(features: Source) -> int:
     return int(features.config["model"]["dim"])
 
 
+def token_step(features: Source) -> float:
+    """Time from one sequence token to the next, s: a frame's, or with --pool a bin's."""
+    pool = features.config["request"].get("pool")
+    return float(pool or 1 / MelConfig(**features.config["mel"]).frame_rate)
+
+
 def vectors_at_once(features: Source, layers: int = 1) -> int:
     """How many vectors, of so many layers each, are held at once."""
     return max(1, HELD_BYTES // (4 * layers * dim_of(features)))
@@ -115,24 +122,26 @@ def id_batches(features: Source, layers: int = 1) -> Iterator[list[str]]:
         yield ids[first : first + step]
 
 
-def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
-    """The audio file that each track was read from, and its duration, s."""
-    found: dict[str, tuple[str, float]] = {}
+def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float, float]]:
+    """The audio file that each track was read from, and what it is of it: from, to, s."""
+    found: dict[str, tuple[str, float, float]] = {}
     for file, members in features.homes(ids):
 
         def take(root: h5py.File, some: Sequence[str], file: OneFile = file) -> None:
             for track_id in some:
                 group = h5py.Group(_group(root, track_id, file))
-                found[track_id] = source_and_duration(group)
+                found[track_id] = source_and_span(group)
 
         for first in range(0, len(members), TRACKS):
             file.committed.read(partial(take, some=members[first : first + TRACKS]))
     return found
 
 
-def source_and_duration(group: h5py.Group) -> tuple[str, float]:
-    """What a track's group says of its audio file, and of its length, s."""
-    return str(group.attrs.get("source", "")), float(group.attrs.get("duration", 0.0))
+def source_and_span(group: h5py.Group) -> tuple[str, float, float]:
+    """What a track's group says of its audio file, and from when to when it is of it, s."""
+    start = float(group.attrs.get("segment_start", 0.0))
+    end = start + float(group.attrs.get("duration", 0.0))
+    return str(group.attrs.get("source", "")), start, end
 
 
 def _fill_means(
