@@ -92,15 +92,16 @@ def _crops(folder: Path, tracks: int, batches: int, rounds: int) -> None:
         for name, make in makers.items():
             took[name].append(_epoch(make(), batches))
     print(
-        f"{tracks} tracks of {WINDOWS * 4} s, batches of {BATCH} crops of {SECONDS} s, {WORKERS} workers"
+        f"{tracks} tracks of {WINDOWS * 4} s, batches of {BATCH} crops of {SECONDS} s, "
+        f"{WORKERS} workers"
     )
     for name, found in took.items():
         rates = [batches / wall for wall, _ in found]
         costs = [1000 * processor / batches for _, processor in found]
         print(
             f"{name}: {statistics.median(rates):.0f} batches a second by the clock "
-            f"({min(rates):.0f} to {max(rates):.0f}), {statistics.median(costs):.1f} ms of processor "
-            f"a batch ({min(costs):.1f} to {max(costs):.1f})"
+            f"({min(rates):.0f} to {max(rates):.0f}), {statistics.median(costs):.1f} ms of "
+            f"processor a batch ({min(costs):.1f} to {max(costs):.1f})"
         )
 
 

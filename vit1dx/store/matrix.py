@@ -205,6 +205,10 @@ def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     frames, frames_count = _sum(group, b"sequence_tokens", row)
     if not frames_count:
         raise UsageError(f"track {track_id!r} has neither a mean token nor sequence tokens")
+    if h5a.exists(h5d.open(group, b"sequence_tokens"), b"pool"):  # bins do not count alike
+        raise UsageError(
+            f"track {track_id!r} has no mean token, and sequence tokens of --pool do not give it"
+        )
     return np.asarray((windows + frames) / (windows_count + frames_count))
 
 
@@ -219,12 +223,19 @@ def _sum(group: h5g.GroupID, name: bytes, row: int) -> tuple[Array | float, int]
 
 
 def _read(data: h5d.DatasetID, part: tuple[int, slice]) -> Array:
-    """A part of a layer as float32, without what h5py's own indexing takes for it."""
+    """A part of a layer as float32."""
     row, span = part
     first, stop, _ = span.indices(data.shape[1])
-    shape = (stop - first, *data.shape[2:])
-    array = np.empty(shape, np.float32)
+    inner = data.shape[2:]
+    return read_block(data, (row, first, *(0 for _ in inner)), (1, stop - first, *inner))[0]
+
+
+def read_block(
+    data: h5d.DatasetID, first: tuple[int, ...], shape: tuple[int, ...], dtype: Any = np.float32
+) -> Array:
+    """Some of an array, from one place on, without what h5py's own indexing takes for it."""
+    array = np.empty(shape, dtype)
     space = data.get_space()
-    space.select_hyperslab((row, first, *(0,) * (len(shape) - 1)), (1, *shape))
+    space.select_hyperslab(first, shape)
     data.read(h5s.create_simple(shape), space, array)
     return array
