@@ -124,7 +124,7 @@ def extract(
         Attention | None,
         typer.Option(
             help="Attention maps of those layers: none, the class token's rows, or all rows.",
-            show_default=USUAL_ATTENTION,
+            show_default=f"{USUAL_ATTENTION}; none without sequence tokens",
             rich_help_panel=_COMPUTE,
         ),
     ] = None,
