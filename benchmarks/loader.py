@@ -133,7 +133,8 @@ def _matrix(folder: Path, tracks: int) -> None:
     for _ in range(3):
         with _timed() as took, vit1dx.open(path) as features:
             array, ids = features.matrix(LAYER)
-        assert len(array) == len(ids) == tracks and not np.isnan(array).any()
+        assert len(array) == len(ids) == tracks
+        assert not np.isnan(array).any()
         print(
             f"matrix: {took[0]:.2f} s by the clock, {took[1]:.2f} s of processor, opening included"
         )

@@ -59,14 +59,11 @@ def search(
     from .printing import print_json, print_table
 
     with open_features(path) as features:
-        chosen = ""
         if layer is None:
             layer = _best_layer(features)
-            chosen = f"layer {layer}"
+            print(f"layer {layer}", file=sys.stderr)
         vector = _vector(features, query, layer, weights)
         found = _found(features, query, layer, vector, n)
-    if chosen:
-        print(chosen, file=sys.stderr)
     if as_json:
         results = [{"id": track_id, "similarity": value} for track_id, value in found]
         print_json({"query": query, "layer": layer, "results": results})
