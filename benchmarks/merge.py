@@ -16,20 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 import vit1dx
-from vit1dx.extractor import Extractor
-from vit1dx.model.backend import BackendInfo
-from vit1dx.store.format import Header
 from vit1dx.store.merge import merge
 from vit1dx.store.place import CATALOGUE_NAME, shard_path
 from vit1dx.store.shards import Shard
 from vit1dx.store.verify import verify
 from vit1dx.store.writer import FeatureWriter
-from vit1dx.tokens import Tokens
 
-FRAMES, FEATURES = 125, 192
+from .synthetic import FEATURES, header_of, put
 
 
 def main() -> None:
@@ -49,7 +43,7 @@ def main() -> None:
 
 
 def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
-    header = _header(layers)
+    header = header_of(layers)
     windows = max(1, round(minutes * 15))
     inputs: list[Path] = []
     size = 0
@@ -57,7 +51,7 @@ def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
         path = folder / f"{len(inputs)}.h5"
         with FeatureWriter(path, header) as writer:
             for number in range(max(1, int(megabytes / 4 / (minutes * 2.9)))):
-                _put(writer, f"{len(inputs)}/{number}.mp3", windows, header)
+                put(writer, f"{len(inputs)}/{number}.mp3", windows, header)
         inputs.append(path)
         size += path.stat().st_size
     print(f"{len(inputs)} files, {size / 1e6:.0f} MB, tracks of {minutes} min")
@@ -83,11 +77,11 @@ def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
 
 
 def _shards(folder: Path, count: int) -> None:
-    header = _header("8")
+    header = header_of("8")
     for number in range(count):
         with Shard(shard_path(folder, number), header) as shard:
             for track in range(4):
-                _put(shard, f"{number}/{track}.mp3", 1, header)
+                put(shard, f"{number}/{track}.mp3", 1, header)
     time.sleep(3)  # until the index trusts them
     for name in ("without the index, which is made", "with it"):
         began = time.process_time()
@@ -99,40 +93,6 @@ def _shards(folder: Path, count: int) -> None:
             length = len(features)
         print(f"{count} shards, {length} tracks, {name}: open {opened:.2f} s, a track {both:.2f} s")
     print(f"index: {(folder / CATALOGUE_NAME).stat().st_size / 1e6:.1f} MB")
-
-
-def _header(layers: str) -> Header:
-    extractor = Extractor(layers, attention="none")
-    of = extractor.weights, extractor.config, extractor.request
-    return Header(*of, backend=BackendInfo("onnx", "synthetic", "cpu"))
-
-
-def _put(writer: FeatureWriter, track_id: str, windows: int, header: Header) -> None:
-    layers = len(header.request.layers)
-    rng = np.random.default_rng(len(track_id))
-    with writer.track(track_id) as track:
-        for first in range(0, windows, 16):
-            count = min(16, windows - first)
-            tokens = rng.standard_normal((layers, count * FRAMES, FEATURES), dtype=np.float32)
-            classes = rng.standard_normal((layers, count, FEATURES), dtype=np.float32)
-            time_ = (first * FRAMES + np.arange(count * FRAMES)) * 0.032
-            track.add(
-                Tokens.of(
-                    layers=header.request.layers,
-                    class_token=classes,
-                    sequence_tokens=tokens,
-                    time=time_,
-                    window_start=time_[::FRAMES],
-                )
-            )
-        track.attributes = {
-            "source": f"/music/{track_id}",
-            "size": 1,
-            "mtime_ns": 1,
-            "duration": windows * 4.0,
-            "sample_rate": 44100,
-            "channels": 2,
-        }
 
 
 def _measured(name: str, size: int, call: Callable[[], object]) -> tuple[float, float]:

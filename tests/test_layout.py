@@ -53,6 +53,7 @@ ONLY_IN = {
     "dask": ("run.cluster",),
     "distributed": ("run.cluster",),
     "fsspec": ("remote",),
+    "mirdata": ("run.mirdata",),
     "librosa": (),
 }
 

@@ -61,7 +61,9 @@ def _shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProces
     )
 
 
-def _on_terminal(arguments: list[str], folder: Path, columns: int = 60) -> tuple[int, str]:
+def _on_terminal(
+    arguments: list[str], folder: Path, columns: int = 60, **more: str
+) -> tuple[int, str]:
     """Run vit1dx on a terminal: the exit code, and all that was written to it."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -72,7 +74,7 @@ def _on_terminal(arguments: list[str], folder: Path, columns: int = 60) -> tuple
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        env={**env, "TERM": "xterm"},
+        env={**env, "TERM": "xterm", **more},
     )
     os.close(theirs)
     written = b""
@@ -127,8 +129,27 @@ def features(songs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-9]")
+    arguments = ["ls", "--help"]
+    assert colour.search(_on_terminal(arguments, tmp_path)[1])
+    assert not colour.search(_on_terminal(arguments, tmp_path, NO_COLOR="1")[1])
+    assert "\x1b" not in _on_terminal(arguments, tmp_path, TERM="dumb")[1]
+    assert "\x1b" not in _shell("V ls --help", tmp_path).stdout
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["info f.h5", "info f.h5 --json", "verify f.h5", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "info f.h5",
+        "info f.h5 --json",
+        "verify f.h5",
+        "ls f.h5",
+        "cat f.h5 x.wav time --format npy",
+        "--help",
+    ],
+)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_other_commands_too(features: Path, command: str, unbuffered: str) -> None:
     env = {"PYTHONUNBUFFERED": unbuffered}

@@ -56,6 +56,11 @@ def test_nan_is_no_label_and_a_class_in_one_group_is_left_out(
     [
         (_rows(of=2), {}, "2 classes, 0 of them in two or more groups of tracks"),
         (_rows(of=4), {"folds": 5}, "4 groups of tracks with labels; --folds 5 needs 5"),
+        (
+            "track,label\n0,1\n1,2\n2,3\n",
+            {"folds": 2, "task": "regression"},
+            "--folds 2 leaves one to fit",
+        ),
         ("track,label\n" + "".join(f"{n},a\n" for n in range(9)), {}, "1 classes"),
         ("track,label\nx,a\ny,b\n", {}, "is a track of the features: there are x, y"),
         ("track,label\n", {}, "no rows"),

@@ -12,8 +12,11 @@ import soundfile
 
 import vit1dx
 from vit1dx.audio import decode
+from vit1dx.doors.rows import rows_of
+from vit1dx.errors import UsageError
 from vit1dx.run.segments import collect_segments
 from vit1dx.run.sources import Segment
+from vit1dx.store.matrix import token_step
 from vit1dx.store.verify import verify
 
 from ..synth import song
@@ -114,13 +117,31 @@ def test_bins_begin_where_the_segment_does(
 ) -> None:
     monkeypatch.chdir(folder)
     (tmp_path / "s.jsonl").write_text('{"path": "x.wav", "start": 4.5, "end": 7, "id": "a/b"}\n')
-    vit1dx.extract((), tmp_path / "f.h5", segments=tmp_path / "s.jsonl", layers=8, pool=pool)
+    vit1dx.extract(
+        (),
+        tmp_path / "f.h5",
+        segments=tmp_path / "s.jsonl",
+        layers=8,
+        pool=pool,
+        tokens="class,sequence",
+    )
     with vit1dx.open(tmp_path / "f.h5") as features:
         time = features["a/b"].time
-    if pool:
-        np.testing.assert_allclose(time, [5.0, 6.0, 6.754])
-    else:
-        np.testing.assert_allclose(time[[0, -1]], [4.512, 6.976])
+        (frames,), (windows,) = (rows_of(features, what, [8]) for what in ("sequence", "class"))
+        assert token_step(features) == (pool or 0.032)
+        assert (windows.start.tolist(), windows.end.tolist()) == ([4.512], [7.0])
+        if pool:
+            np.testing.assert_allclose(time, [5.0, 6.0, 6.754])
+            spans = [[4.5, 5.5, 6.5], [5.5, 6.5, 7.0]]
+            np.testing.assert_allclose([frames.start, frames.end], spans)
+            with pytest.raises(UsageError, match="of --pool do not give it"):
+                features.matrix(8)
+        else:
+            np.testing.assert_allclose(time[[0, -1]], [4.512, 6.976])
+            np.testing.assert_allclose(frames.start[:2], [4.5, 4.528])
+            np.testing.assert_allclose(frames.end[[0, -1]], [4.528, 6.992])
+            (means,) = rows_of(features, "mean", [8])
+            assert (means.start.tolist(), means.end.tolist()) == ([4.5], [7.0])
 
 
 def test_a_row_that_cannot_be_used_is_a_failure_of_its_own(

@@ -178,6 +178,10 @@ def test_what_a_file_lacks_is_left_out(tmp_path: Path) -> None:
     found = details(beside, (0, 1), 64)
     assert (found["layers"], found["attention"]["layers"]) == ([0, 1], [1])
     assert found["onsets"]["curve"] == "layer 1, head 2, class"
+    pooled = vit1dx.Extractor([0, 1], pool=0.5)(np.sin(np.arange(32000.0) / 9), 16000)
+    found = details(pooled, (0, 1), 64)
+    assert (found["similarity"]["bins"], found["attention"]) == (4, None)
+    assert "averaged over 0.5 s" in found["onsets"]["none"]
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,11 @@ def form(track: Track) -> str:
     return "full" if maps.ndim == 4 else "class"
 
 
+def has_curves(track: Track) -> bool:
+    """Whether a track keeps maps, and the times of its frames, so that they go over time."""
+    return track.pool is None and form(track) != "none"
+
+
 def first_frames(track: Track) -> Array:
     """First frame of each window: (window,) int."""
     return np.searchsorted(frame_times(track), track.read("window_start") - 1e-6)

@@ -75,11 +75,13 @@ def best_curve(
     Raises
     ------
     UsageError
-        If there are no attention maps, or nothing was asked for and none of them shows onsets.
+        If there are no attention maps, or tokens are pooled, or nothing was asked for and none of
+        them shows onsets.
     """
     kept = form(track)
     if kept == "none":
         raise UsageError("no attention maps here; extract with --attention class or full")
+    frame_times(track)  # of each frame, or refused
     attended = track.attended_layers
     for curve in FULL + CLASS if kept == "full" else CLASS:
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))

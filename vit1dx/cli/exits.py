@@ -9,6 +9,7 @@ from ..errors import (
     NoFilesError,
     SpaceError,
     StoreError,
+    TrackError,
     TrainingError,
     Vit1dxError,
     WriteError,
@@ -26,6 +27,7 @@ OF_ERRORS: dict[type[Vit1dxError], int] = {
     NoFilesError: NOTHING_DONE,
     SpaceError: NOTHING_DONE,
     LockedError: BUSY,
+    TrackError: USAGE,
     StoreError: STORE,
     Vit1dxError: USAGE,
 }

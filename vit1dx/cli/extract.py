@@ -62,6 +62,16 @@ def extract(
             rich_help_panel=_INPUT,
         ),
     ] = None,
+    mirdata: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATASET[:FILE]",
+            help="Tracks of a mirdata data set, by its name or index (.json), in the folder PATHS; "
+            "FILE: which of a track, as audio_mic.",
+            show_default=False,
+            rich_help_panel=_INPUT,
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,7 +124,7 @@ def extract(
         Attention | None,
         typer.Option(
             help="Attention maps of those layers: none, the class token's rows, or all rows.",
-            show_default=USUAL_ATTENTION,
+            show_default=f"{USUAL_ATTENTION}; none without sequence tokens",
             rich_help_panel=_COMPUTE,
         ),
     ] = None,
@@ -289,6 +299,7 @@ def extract(
         precision=precision,
         files_from=files_from,
         segments=segments,
+        mirdata=mirdata,
         exclude=exclude or [],
         include=include or [],
         follow_symlinks=follow_symlinks,

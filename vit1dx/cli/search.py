@@ -82,6 +82,8 @@ def _vector(features: Features, query: str, layer: int, weights: Path | None) ->
     from ..store.matrix import layer_row
 
     layer_row(features, layer)
+    if not len(features):
+        raise UsageError(f"no track in {features.path}")
     if query in features:
         return features.matrix(layer, ids=[query])[0][0]
     if not Path(query).is_file():

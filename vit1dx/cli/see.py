@@ -99,7 +99,7 @@ def plot(
         from ..show.plot import Shown, draw, require_suffix, save
     except ImportError as error:
         raise UsageError(f"plot needs matplotlib ({error}); pip install 'vit1dx[plot]'") from None
-    from ..analysis.track import require_range
+    from ..analysis.track import frame_range, require_range
 
     if output is not None:
         require_suffix(output)
@@ -110,6 +110,7 @@ def plot(
         require_range(start, end, found.duration, found.start)
         last = found.start + found.duration
         span = found.start if start is None else start, last if end is None else min(end, last)
+        frame_range(found, *span)  # there are tokens to show
         shown = Shown(
             found,
             _kept(features, kind, layers),

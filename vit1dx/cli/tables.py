@@ -227,9 +227,8 @@ def _write_csv(part: Part) -> None:
 
     axes = len(part.shape) - (part.rows is not None)
     if axes > 2 or (part.rows is not None and len(part.rows) > 1):
-        raise UsageError(
-            f"{part.name} of shape {part.shape} is no table; choose a --layer, or --format npy"
-        )
+        layer = "" if axes > 2 else "choose a --layer, or "
+        raise UsageError(f"{part.name} of shape {part.shape} is no table; {layer}give --format npy")
     clock = CLOCKS[part.name]
     numbers = (row for piece in part.pieces() for row in piece.tolist())
     if clock is None:

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 import torch
+from h5py import h5d
 
 from .._types import Array
-from ..config import MelConfig
 from ..errors import UsageError
-from ..store.matrix import layer_row
+from ..store.matrix import layer_row, read_block, token_step
 from ..store.reader import Features
 from ..store.shards import open_features
 
@@ -145,21 +145,23 @@ class FeatureDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _frames(features: Features, seconds: float) -> int:
-    rate = MelConfig(**features.config["mel"]).frame_rate
-    if not seconds * rate >= 1:
-        raise UsageError(f"seconds {seconds}; a token's {1 / rate:.3f} s or more is accepted")
-    return round(seconds * rate)
+    step = token_step(features)
+    if not seconds >= step:
+        raise UsageError(f"seconds {seconds}; a token's {step:.3f} s or more is accepted")
+    return round(seconds / step)
 
 
 def _take(group: h5py.Group, track_id: str, row: int, frames: int | None) -> tuple[Array, Array]:
-    if "sequence_tokens" not in group:
+    place, first = group.id, 0
+    if b"sequence_tokens" not in place:
         raise UsageError(f"track {track_id!r} has no sequence tokens: they were not kept")
-    data, first = group["sequence_tokens"], 0
-    stop = data.shape[1]
+    data = h5d.open(place, b"sequence_tokens")
+    _, count, features = data.shape
     if frames is not None:
-        first = int(torch.randint(max(0, stop - frames) + 1, ()))
-        stop = min(stop, first + frames)
-    return np.asarray(data[row, first:stop], np.float32), group["time"][first:stop]
+        first = int(torch.randint(max(0, count - frames) + 1, ()))
+        count = min(count - first, frames)
+    tokens = read_block(data, (row, first, 0), (1, count, features))[0]
+    return tokens, read_block(h5d.open(place, b"time"), (first,), (count,), np.float64)
 
 
 def _filled(tokens: Array, time: Array, frames: int) -> tuple[Array, Array]:

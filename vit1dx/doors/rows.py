@@ -13,7 +13,14 @@ import numpy as np
 from .._types import Array
 from ..config import MelConfig
 from ..errors import UsageError
-from ..store.matrix import about, id_batches, layer_row, source_and_duration, vectors_at_once
+from ..store.matrix import (
+    about,
+    id_batches,
+    layer_row,
+    source_and_span,
+    token_step,
+    vectors_at_once,
+)
 from ..store.reader import Features
 
 What = Literal["mean", "class", "sequence"]
@@ -34,7 +41,7 @@ class Rows:
     ids, files : sequence of str
         Of each row, its track and the audio file that was read for it.
     start, end : (row,) float64 array
-        What the vector stands for, s of the track: all of it, a window, or a frame.
+        What the vector stands for, s of the file: a track, a window, a frame or a bin of them.
     vectors : (row, layer, feature) float32 array
     """
 
@@ -104,8 +111,8 @@ def _means(features: Features, layers: Sequence[int]) -> Iterator[Rows]:
         yield Rows(
             ids,
             [known[track_id][0] for track_id in ids],
-            np.zeros(len(ids)),
             np.array([known[track_id][1] for track_id in ids]),
+            np.array([known[track_id][2] for track_id in ids]),
             np.stack(vectors, axis=1),
         )
 
@@ -115,12 +122,12 @@ def _tokens(features: Features, what: What, layers: Sequence[int]) -> Iterator[R
     step = vectors_at_once(features, len(layers))
     places = [layer_row(features, layer) for layer in layers]
     for track_id in features:
-        source, duration, instants = features.visit(
+        source, first, last, instants = features.visit(
             track_id, partial(_header, track_id=track_id, array=array, clock=clock)
         )
-        start, end = _spans(features, what, instants, duration)
-        for first in range(0, len(instants), step):
-            part = slice(first, first + step)
+        start, end = _spans(features, what, instants, first, last)
+        for place in range(0, len(instants), step):
+            part = slice(place, place + step)
             vectors = features.visit(
                 track_id, partial(_vectors, array=array, places=places, part=part)
             )
@@ -130,10 +137,10 @@ def _tokens(features: Features, what: What, layers: Sequence[int]) -> Iterator[R
 
 def _header(
     group: h5py.Group, track_id: str, array: str, clock: str | None
-) -> tuple[str, float, Array]:
+) -> tuple[str, float, float, Array]:
     if array not in group:
         raise UsageError(f"track {track_id!r} has no {array}: they were not kept")
-    return (*source_and_duration(group), group[clock][:])
+    return (*source_and_span(group), group[clock][:])
 
 
 def _vectors(group: h5py.Group, array: str, places: Sequence[int], part: slice) -> Array:
@@ -142,12 +149,19 @@ def _vectors(group: h5py.Group, array: str, places: Sequence[int], part: slice) 
     return np.stack([np.asarray(data[place, part], np.float32) for place in places], axis=1)
 
 
-def _spans(features: Features, what: What, instants: Array, duration: float) -> tuple[Array, Array]:
-    """When each window begins and ends; or what lies nearest to each frame."""
-    rate = MelConfig(**features.config["mel"]).frame_rate
+def _spans(
+    features: Features, what: What, instants: Array, first: float, last: float
+) -> tuple[Array, Array]:
+    """When each window or bin begins and ends; or what lies nearest to each frame.
+
+    Nothing reaches out of its track, which is from `first` to `last`, s.
+    """
     if what == "class":
-        length = features.config["window"]["frames"] / rate
-        return instants, np.minimum(instants + length, max(duration, instants[-1]))
-    step = float(np.median(np.diff(instants))) if len(instants) > 1 else 1 / rate
-    start, end = instants - step / 2, instants + step / 2
-    return np.maximum(start, 0.0), np.maximum(np.minimum(end, duration), instants)
+        rate = MelConfig(**features.config["mel"]).frame_rate
+        start, length = instants, features.config["window"]["frames"] / rate
+    elif (length := features.config["request"].get("pool")) is not None:
+        start = first + np.floor((instants - first) / length) * length
+    else:
+        length = token_step(features)
+        start = instants - length / 2
+    return np.maximum(start, first), np.maximum(np.minimum(start + length, last), instants)

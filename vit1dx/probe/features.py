@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from .._types import Array
-from ..errors import StoreError, UsageError
+from ..errors import UsageError
 from ..store.reader import Features
 from ..store.shards import open_features
 
@@ -154,10 +154,10 @@ def require_tracks(features: Features) -> list[str]:
 
     Raises
     ------
-    StoreError
+    UsageError
         If there are none.
     """
     ids = list(features)
     if not ids:
-        raise StoreError(f"no track in {features.path}")
+        raise UsageError(f"no track in {features.path}")
     return ids

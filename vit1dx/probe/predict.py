@@ -89,8 +89,8 @@ def timelines(
     left = list(features if ids is None else ids)
     if left:
         require_kept(features, left[0], "sequence")
+        saved.require_step(features)
     for track_id, (values, time) in zip(left, feature.frames(left), strict=True):
-        saved.require_step(time, track_id)
         outputs = saved.probe.outputs(values)
         yield Timeline(track_id, list(_rows(saved, time, outputs)) if len(time) else [])
 

@@ -18,6 +18,7 @@ from .._version import __version__
 from ..config import MelConfig
 from ..errors import AudioError, UsageError
 from ..parallel import side_by_side, usable_cores
+from ..store.matrix import token_step
 from ..store.reader import Features
 from ..store.shards import open_features
 from .baselines import NAMES, AudioFrames, AudioVectors, log_mel, save_frames, vectors_of
@@ -32,7 +33,6 @@ from .features import (
     require_kept,
     require_tracks,
 )
-from .frames import step_of
 from .local import EventTask
 from .measure import Found, measure_local, measure_whole
 from .names import few
@@ -148,8 +148,7 @@ def _step(features: Features, data: Data) -> float | None:
     """Time from one frame to the next, s; None where there are no frames to probe."""
     if not isinstance(data.labels, LocalLabels):
         return None
-    step = step_of(features[data.labels.ids[0]].read("time"))
-    return step if np.isfinite(step) else 1.0
+    return token_step(features)
 
 
 def _coarse(features: Features, data: Data) -> list[str]:

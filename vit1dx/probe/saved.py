@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from .._types import Array
 from .._version import __version__
 from ..errors import UsageError
+from ..store.matrix import token_step
 from ..store.place import beside
 from ..store.reader import Features
 from . import splits
 from .data import Data, LocalLabels, turns_of
 from .features import HeldFrames, TokenFeature
-from .frames import step_of
 from .linear import Probe, Whitening, fit
 from .measure import fit_local, sampled
 from .options import ProbeOptions
@@ -106,13 +105,13 @@ class SavedProbe:
                 f"{', '.join(map(str, features.layers))}"
             )
 
-    def require_step(self, time: Array, track_id: str) -> None:
+    def require_step(self, features: Features) -> None:
         """Raise `UsageError` unless tokens come as fast as those that it was fitted on."""
-        ours, theirs = self.about.step, step_of(time)
-        if ours and len(time) > 1 and abs(theirs / ours - 1) > STEP_TOLERANCE:
+        ours, theirs = self.about.step, token_step(features)
+        if ours and abs(theirs / ours - 1) > STEP_TOLERANCE:
             raise UsageError(
-                f"tokens of {track_id} are {theirs:.4g} s apart; the probe was fitted on tokens "
-                f"{ours:.4g} s apart"
+                f"tokens of {features.path} are {theirs:.4g} s apart; the probe was fitted on "
+                f"tokens {ours:.4g} s apart"
             )
 
 
@@ -139,6 +138,7 @@ def _fitted(
         model_name=str(attributes["model_name"]),
         model_sha256=str(attributes["model_sha256"]),
         precision=str(attributes["precision"]),
+        step=token_step(features) if isinstance(labels, LocalLabels) else None,
         tracks=len(labels.ids),
         scores={measure: mean for measure, (mean, _) in _line(report, feature).scores.items()},
     )
@@ -166,13 +166,11 @@ def _fitted_local(
     every = report.about["every"]
     sample = sampled(held, tracks, task, every, options.seed, lambda: None)
     found = fit_local(sample, task, np.ones(len(tracks.ids), bool), held_out)
-    tally, step = task.tally(every), np.inf
+    tally = task.tally(every)
     for place, (values, time) in enumerate(held.passes()):
-        step = min(step, step_of(time))
         if held_out[0, place]:
             tally.add(tracks.annotations[place], time, found.inner[0].outputs(values))
-    step = step if np.isfinite(step) else 0.0
-    return SavedProbe(dataclasses.replace(about, step=step, height=tally.choice), found.whole)
+    return SavedProbe(dataclasses.replace(about, height=tally.choice), found.whole)
 
 
 def save(saved: SavedProbe, path: Path) -> None:

@@ -72,11 +72,17 @@ def folds(
     if n_groups < max(LEAST_GROUPS, n_folds):
         need = f"--folds {n_folds} needs {n_folds}" if n_groups >= LEAST_GROUPS else "3 are needed"
         raise UsageError(f"{n_groups} groups of tracks with labels; {need} at least")
-    return [
-        Fold(train, _inner(train, numbers, classes, turns, seed + each), ~train)
-        for each in range(seeds)
-        for train in _parts(numbers, classes, n_folds, seed + each)
-    ]
+    found = []
+    for each in range(seeds):
+        for train in _parts(numbers, classes, n_folds, seed + each):
+            if len(np.unique(numbers[train])) < 2:
+                raise UsageError(
+                    f"{n_groups} groups of tracks with labels; --folds {n_folds} leaves one to fit "
+                    "and choose on, and two are needed"
+                )
+            held_out = _inner(train, numbers, classes, turns, seed + each)
+            found.append(Fold(train, held_out, ~train))
+    return found
 
 
 def given(

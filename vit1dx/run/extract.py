@@ -17,6 +17,7 @@ from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
 from .forecast import forecast_all
 from .lists import Entry, FileList
+from .mirdata import collect_mirdata
 from .parts import parse_part, shares_for
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
@@ -47,6 +48,7 @@ def extract(
     precision: Precision | None = None,
     files_from: StrPath | None = None,
     segments: StrPath | None = None,
+    mirdata: str | None = None,
     exclude: Iterable[str] = (),
     include: Iterable[str] = (),
     follow_symlinks: bool = False,
@@ -108,6 +110,10 @@ def extract(
     segments : path, optional
         A table of excerpts, each a track: CSV with a heading, or JSON lines (``.jsonl``), of path,
         start and end (s), and perhaps id. It takes the place of `paths` and `files_from`.
+    mirdata : str, optional
+        A data set of mirdata: its name, or its index file (``.json``), and perhaps ":" and the file
+        of each track that is meant, as ``"guitarset:audio_mic"``. Ids and files are those of the
+        index, which must be there; `paths` is its folder, by default mirdata's own.
     exclude, include : iterable of str
         Globs of files and folders to leave out, and of others to take too, though hidden or of
         another ending.
@@ -180,12 +186,7 @@ def extract(
     from ..extractor import Extractor
 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    if segments is not None and (given or files_from is not None):
-        raise UsageError(
-            f"--segments {printable(segments)} lists files itself; leave out paths and --files-from"
-        )
-    if not given and files_from is None and segments is None:
-        raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
+    _require_one_list(given, files_from, segments, mirdata, root)
     listed = None if files_from is None else FileList(files_from)
     upload = remote_output(output)
     limit = shard_limit(f"{output}", shard_size)
@@ -229,14 +230,23 @@ def extract(
             device=device,
             precision=precision,
         )
-        search = _Search(list(exclude), list(include), follow_symlinks, root, PassedOver(), quiet)
+        search = _Search(
+            list(exclude),
+            list(include),
+            follow_symlinks,
+            root,
+            PassedOver(),
+            quiet,
+            segments,
+            mirdata,
+        )
         if listed is not None and not given and not listed.is_short and not dry_run:
             batches, shares = search.stream(listed, place, share)
             options = replace(options, shares=shares)
             summary = extract_batches(batches, extractor, options, processes)
         else:
             texts = [os.fspath(path) for path in given]
-            sources, shares = search.all(texts, listed or (), place, share, segments)
+            sources, shares = search.all(texts, listed or (), place, share)
             options = replace(options, shares=shares)
             if dry_run and isinstance(processes, Pool):
                 summary = forecast_all(sources, extractor, options, processes)
@@ -256,28 +266,14 @@ class _Search:
     root: StrPath | None
     passed_over: PassedOver
     quiet: bool
+    segments: StrPath | None
+    mirdata: str | None
 
     def all(
-        self,
-        texts: list[str],
-        listed: Iterable[Entry],
-        place: Path,
-        part: Part | None,
-        segments: StrPath | None = None,
+        self, texts: list[str], listed: Iterable[Entry], place: Path, part: Part | None
     ) -> tuple[list[Source], str]:
         """The files of a run, or of a part, and the digest of the shares."""
-        if segments is not None:
-            sources = collect_segments(segments, self.exclude, self.root, self.passed_over)
-        else:
-            sources = collect(
-                texts,
-                listed,
-                exclude=self.exclude,
-                include=self.include,
-                follow_symlinks=self.follow_symlinks,
-                root=self.root,
-                passed_over=self.passed_over,
-            )
+        sources = self._found(texts, listed)
         if not sources:
             words = ["nothing to do: no audio files found", *passed_over_lines(self.passed_over)]
             raise NoFilesError("; ".join(words))
@@ -287,6 +283,23 @@ class _Search:
             return sources, ""
         shares = shares_for(place, part, sources)
         return [source for source in sources if shares.of(source.id) == part.number], shares.digest
+
+    def _found(self, texts: list[str], listed: Iterable[Entry]) -> list[Source]:
+        if self.segments is not None:
+            return collect_segments(self.segments, self.exclude, self.root, self.passed_over)
+        if self.mirdata is not None:
+            folder = texts[0] if texts else None
+            of = self.exclude, self.include, self.passed_over
+            return collect_mirdata(self.mirdata, folder, *of)
+        return collect(
+            texts,
+            listed,
+            exclude=self.exclude,
+            include=self.include,
+            follow_symlinks=self.follow_symlinks,
+            root=self.root,
+            passed_over=self.passed_over,
+        )
 
     def stream(
         self, listed: FileList, place: Path, part: Part | None
@@ -303,6 +316,37 @@ class _Search:
             return shares.of(track_id) == part.number
 
         return stream(listed, *of, self.passed_over, is_ours), shares.digest
+
+
+def _require_one_list(
+    given: list[StrPath],
+    files_from: StrPath | None,
+    segments: StrPath | None,
+    mirdata: str | None,
+    root: StrPath | None,
+) -> None:
+    """Raise `UsageError` unless it is clear where the files are listed."""
+    if mirdata is not None:
+        if files_from is not None or segments is not None:
+            raise UsageError(
+                f"--mirdata {printable(mirdata)} lists files itself; leave out --files-from and "
+                "--segments"
+            )
+        if root is not None:
+            raise UsageError(
+                f"--root {printable(root)} with --mirdata, whose ids are mirdata's; give the data "
+                "set's folder as the path"
+            )
+        if len(given) > 1:
+            raise UsageError(
+                f"--mirdata {printable(mirdata)} with {len(given)} paths; its folder alone is one"
+            )
+    elif segments is not None and (given or files_from is not None):
+        raise UsageError(
+            f"--segments {printable(segments)} lists files itself; leave out paths and --files-from"
+        )
+    elif not given and files_from is None and segments is None:
+        raise UsageError("nothing to extract; give folders, files or globs, or --files-from")
 
 
 def _require_alone(

@@ -145,7 +145,7 @@ def look(theme: Theme) -> Any:  # matplotlib's own type names every key
 def _overview(figure: Figure, shown: Shown) -> None:
     rows: list[Callable[[Axes, Shown], None]] = [_mel_row] if shown.mel else []
     rows += [_onset_row] if shown.curve else []
-    maps = any(shown.layers) and attention.form(shown.track) != "none"
+    maps = any(shown.layers) and attention.has_curves(shown.track)
     rows += [_heads_row] if maps else []
     top, below = 1.75 * len(rows), 3.0
     figure.set_size_inches(WIDTH, top + below)

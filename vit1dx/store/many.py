@@ -55,9 +55,9 @@ class ManyTracks(ABC):
 
         Notes
         -----
-        Mean tokens lie side by side in the index, so that 100,000 tracks' take about a second.
+        Mean tokens lie side by side in the index, so that 100,000 tracks' take 2 to 3 s.
         Class tokens, and means that were not kept or lie in a file that an earlier version began,
-        are read track by track, about 0.2 ms each. Memory: the array, and some megabytes.
+        are read track by track, about 0.55 ms each. Memory: the array, and some megabytes.
         """
         return _matrix.matrix(self, layer, kind, ids)
 

@@ -13,6 +13,7 @@ import numpy as np
 from h5py import h5a, h5d, h5g, h5s
 
 from .._types import Array
+from ..config import MelConfig
 from ..errors import TrackError, UsageError
 from .committed import CommittedFile
 from .index import read_ids
@@ -103,6 +104,12 @@ def dim_of(features: Source) -> int:
     return int(features.config["model"]["dim"])
 
 
+def token_step(features: Source) -> float:
+    """Time from one sequence token to the next, s: a frame's, or with --pool a bin's."""
+    pool = features.config["request"].get("pool")
+    return float(pool or 1 / MelConfig(**features.config["mel"]).frame_rate)
+
+
 def vectors_at_once(features: Source, layers: int = 1) -> int:
     """How many vectors, of so many layers each, are held at once."""
     return max(1, HELD_BYTES // (4 * layers * dim_of(features)))
@@ -115,24 +122,26 @@ def id_batches(features: Source, layers: int = 1) -> Iterator[list[str]]:
         yield ids[first : first + step]
 
 
-def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float]]:
-    """The audio file that each track was read from, and its duration, s."""
-    found: dict[str, tuple[str, float]] = {}
+def about(features: Source, ids: Iterable[str]) -> dict[str, tuple[str, float, float]]:
+    """The audio file that each track was read from, and what it is of it: from, to, s."""
+    found: dict[str, tuple[str, float, float]] = {}
     for file, members in features.homes(ids):
 
         def take(root: h5py.File, some: Sequence[str], file: OneFile = file) -> None:
             for track_id in some:
                 group = h5py.Group(_group(root, track_id, file))
-                found[track_id] = source_and_duration(group)
+                found[track_id] = source_and_span(group)
 
         for first in range(0, len(members), TRACKS):
             file.committed.read(partial(take, some=members[first : first + TRACKS]))
     return found
 
 
-def source_and_duration(group: h5py.Group) -> tuple[str, float]:
-    """What a track's group says of its audio file, and of its length, s."""
-    return str(group.attrs.get("source", "")), float(group.attrs.get("duration", 0.0))
+def source_and_span(group: h5py.Group) -> tuple[str, float, float]:
+    """What a track's group says of its audio file, and from when to when it is of it, s."""
+    start = float(group.attrs.get("segment_start", 0.0))
+    end = start + float(group.attrs.get("duration", 0.0))
+    return str(group.attrs.get("source", "")), start, end
 
 
 def _fill_means(
@@ -196,6 +205,10 @@ def _mean_vector(group: h5g.GroupID, row: int, track_id: str) -> Array:
     frames, frames_count = _sum(group, b"sequence_tokens", row)
     if not frames_count:
         raise UsageError(f"track {track_id!r} has neither a mean token nor sequence tokens")
+    if h5a.exists(h5d.open(group, b"sequence_tokens"), b"pool"):  # bins do not count alike
+        raise UsageError(
+            f"track {track_id!r} has no mean token, and sequence tokens of --pool do not give it"
+        )
     return np.asarray((windows + frames) / (windows_count + frames_count))
 
 
@@ -210,12 +223,19 @@ def _sum(group: h5g.GroupID, name: bytes, row: int) -> tuple[Array | float, int]
 
 
 def _read(data: h5d.DatasetID, part: tuple[int, slice]) -> Array:
-    """A part of a layer as float32, without what h5py's own indexing takes for it."""
+    """A part of a layer as float32."""
     row, span = part
     first, stop, _ = span.indices(data.shape[1])
-    shape = (stop - first, *data.shape[2:])
-    array = np.empty(shape, np.float32)
+    inner = data.shape[2:]
+    return read_block(data, (row, first, *(0 for _ in inner)), (1, stop - first, *inner))[0]
+
+
+def read_block(
+    data: h5d.DatasetID, first: tuple[int, ...], shape: tuple[int, ...], dtype: Any = np.float32
+) -> Array:
+    """Some of an array, from one place on, without what h5py's own indexing takes for it."""
+    array = np.empty(shape, dtype)
     space = data.get_space()
-    space.select_hyperslab((row, first, *(0,) * (len(shape) - 1)), (1, *shape))
+    space.select_hyperslab(first, shape)
     data.read(h5s.create_simple(shape), space, array)
     return array

@@ -90,7 +90,7 @@ def _similarity(track: Track, layers: Sequence[int], side: int) -> dict[str, Any
 
 def _attention(track: Track, layers: Sequence[int]) -> dict[str, Any] | None:
     """The class token's attention to each frame, by layer and head, over even attention."""
-    if not layers or attention.form(track) == "none":
+    if not layers or not attention.has_curves(track):
         return None
     width = -(-len(track.time) // CURVE_BINS)
     limit, rows = np.log(MOST_ATTENTION), []
