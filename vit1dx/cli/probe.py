@@ -13,6 +13,7 @@ import typer
 
 from ..errors import UsageError
 from ..model.request import LAYERS
+from ..remote import path_of
 from .options import Features
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def probe(
         workers=workers,
     )
     with _progress() as progress:
-        report, best, data = probe_features(features, labels, options, progress)
+        report, best, data = probe_features(path_of(features), labels, options, progress)
     _write(report, form, output)
     if plot is not None:
         _plot(report, plot)
@@ -312,7 +313,7 @@ def _lacking(error: ImportError) -> UsageError:
     )
 
 
-def _layers(features: Path, layers: str | None) -> tuple[int, ...] | None:
+def _layers(features: str, layers: str | None) -> tuple[int, ...] | None:
     """Layers asked for; `last` is the model's, and `all` what was kept."""
     if layers in (None, "all"):
         return None

@@ -63,7 +63,7 @@ def named(given: RemotePath, track_id: str) -> Object:
 def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
     fs, path = given.system
     fs.invalidate_cache()  # of what an earlier run of this process listed
-    kind = _kind(given)
+    kind = given.kind
     if kind is None and glob.has_magic(path) and not given.url.startswith("http"):
         yield from _matches(given, root)
         return
@@ -85,16 +85,6 @@ def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Ob
             below = f"{folder}/{name}".removeprefix(base).lstrip("/")
             if name:  # a folder may be an object, too
                 yield _object(given, files[name], below, root)
-
-
-def _kind(given: RemotePath) -> str | None:
-    """Whether something is a file or a "directory"; None if it is not there."""
-    fs, path = given.system
-    try:
-        with plainly(given.url):
-            return str(fs.info(path).get("type"))
-    except FileNotFoundError:
-        return None
 
 
 def _matches(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
