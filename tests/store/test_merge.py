@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def _put(
     mtime_ns: int = 1,
     windows: int = 2,
     attention: str = "none",
+    more: Mapping[str, Any] = {},
 ) -> None:
     with writer.track(track_id) as track:
         tokens = _tokens(windows, attention, first=seed)
@@ -52,6 +54,7 @@ def _put(
             "sample_rate": 44100,
             "channels": 2,
             "warnings": ["clipping: many", "dc: some, ö"],
+            **more,
         }
 
 
@@ -204,6 +207,28 @@ def test_of_two_tracks_of_an_id_the_newer_counts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"track x\.mp3 is in .*old\.h5 and in .*new\.h5"):
         merge([old, new], tmp_path / "e.h5", duplicates="error")
     assert not (tmp_path / "e.h5").exists()
+
+
+def test_segments_stay_what_they_are_and_another_one_replaces_them(tmp_path: Path) -> None:
+    """Of one file, with one duration: the place alone tells them apart."""
+    begin = {"segment": "0-8", "segment_start": 0.0, "segment_end": 8.0}
+    later = {"segment": "2-10", "segment_start": 2.0, "segment_end": 10.0}
+    _file(tmp_path / "a.h5", "x", "y", more=begin)
+    with FeatureWriter(tmp_path / "a.h5") as writer:
+        writer.fail("z", "no audio", 5, 1, "1-2")
+    merge([tmp_path / "a.h5"], tmp_path / "m.h5")
+    with vit1dx.open(tmp_path / "a.h5") as one, vit1dx.open(tmp_path / "m.h5") as other:
+        assert one.index() == other.index()
+        assert one.failed() == other.failed()
+        assert other["x"].attributes == one["x"].attributes
+        assert (other["x"].start, other.index()["x"]["segment"]) == (0.0, "0-8")
+    _file(tmp_path / "a.h5", "x", more=later)
+    assert merge([tmp_path / "a.h5"], tmp_path / "m.h5").copied == 1
+    with vit1dx.open(tmp_path / "m.h5") as features:
+        assert {key: row["segment"] for key, row in features.index().items()} == {
+            "x": "2-10",
+            "y": "0-8",
+        }
 
 
 def test_failures_come_along_and_displace_no_track(tmp_path: Path) -> None:

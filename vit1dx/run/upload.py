@@ -76,7 +76,7 @@ class RemoteOutput:
         StoreError
             If it cannot be read.
         """
-        require_parts_of(self.path, part.count)
+        require_parts_of(self.path, part)
         return RemoteOutput(f"{self.path.url}{part.name}/")
 
     def begin(self, overwrite: bool) -> None:

@@ -178,19 +178,19 @@ def require_part_folder(path: Path, part: Part) -> Path:
     if not path.is_dir():
         make_folder(path)
     _require_ours(path)
-    require_parts_of(path, part.count)
+    require_parts_of(path, part)
     require_folder(folder)
     return folder
 
 
-def require_parts_of(path: AnyPath, count: int) -> None:
+def require_parts_of(path: AnyPath, part: Part) -> None:
     """Raise `UsageError` if an output holds parts of another number, or shards beside them."""
-    others = [other for other in part_folders(path) if other.count != count]
+    others = [other for other in part_folders(path) if other.count != part.count]
     if others or (feature_files(path) and not part_folders(path)):
         held = f"parts of {others[0].count}" if others else "shards of a run without --part"
         raise UsageError(
-            f"{path} holds {held}, and one of {count} was asked for by --part; give another -o, "
-            "and let 'vit1dx merge' join the two"
+            f"{path} holds {held}, and --part {part} was asked for; give another -o, and let "
+            "'vit1dx merge' join the two"
         )
 
 
