@@ -193,6 +193,7 @@ class RemotePath(os.PathLike[str]):
         fs, path = self.system
         try:
             with plainly(self.url):
+                fs.invalidate_cache(path)  # of what this process knew before
                 return str(fs.info(path).get("type"))
         except FileNotFoundError:
             return None

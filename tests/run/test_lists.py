@@ -168,7 +168,7 @@ def test_ids_that_cannot_stand_together_are_found_first(
 
 
 def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some bytes a line, whatever is in it."""
+    """27 bytes a line, and 2 MB for a batch and what is imported, as measured; with room."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stream, "LARGEST_BATCH", 500)
     monkeypatch.setattr(lists, "BLOCK", 10_000)
@@ -181,7 +181,7 @@ def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(len(batch) for batch in stream.stream(listed)) == count
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 200 * count
+    assert peak < 4_000_000
 
 
 def test_standard_input_may_be_a_long_list(cli: RunCli, tmp_path: Path) -> None:

@@ -89,8 +89,7 @@ class CommittedFile:
                         return result
                 except Exception:
                     if self._closed or not self._may_change or not attempts.another(self._raw):
-                        if self._file is None:
-                            self._drop()
+                        self._require_read_or_drop()
                         raise
                 else:
                     if not attempts.another(self._raw):
@@ -100,6 +99,16 @@ class CommittedFile:
                         )
                 self._drop()
                 time.sleep(PAUSE)
+
+    def _require_read_or_drop(self) -> None:
+        """After a failure: say so if it was in reading, and open the file again the next time."""
+        try:
+            self.require_read()
+        except StoreError:
+            self._drop()
+            raise
+        if self._file is None:
+            self._drop()
 
     def current(self) -> h5py.File:
         """The file as h5py has it, opened again if it was written since."""
