@@ -60,7 +60,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     urllib.request.urlopen(f"{server}/moto-api/reset", data=b"").close()
-    system = fsspec.filesystem("s3", skip_instance_cache=False)
+    system = fsspec.filesystem("s3")  # the one that runs of this process use, too
     system.invalidate_cache()
     system.mkdir("archive")
     return system
@@ -203,6 +203,7 @@ def test_an_upload_that_breaks_is_done_by_the_next_run(
     require_same("s3://archive/feats/", local / "here.h5")
 
 
+@pytest.mark.slow
 def test_what_is_damaged_or_replaced_in_a_bucket_is_said(
     bucket: Any, local: Path, tmp_path: Path
 ) -> None:
