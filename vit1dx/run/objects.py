@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..remote import RemotePath, Status, plainly, shown, status_of
+from ..remote import RemotePath, Status, is_url, plainly, status_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def object_id(path: RemotePath, otherwise: str, root: str | os.PathLike[str] | N
     """The id of a file behind a URL: below the root, if there is one."""
     if root is None:
         return otherwise
-    top = RemotePath(os.fspath(root)).key
-    if not path.key.is_relative_to(top):
-        raise UsageError(f"{path} is not below --root {shown(os.fspath(root))}")
-    return str(path.key.relative_to(top))
+    top = RemotePath(os.fspath(root))
+    if not (is_url(top.url) and path.key.is_relative_to(top.key)):
+        raise UsageError(f"{path} is not below --root {top}")
+    return str(path.relative_to(top))
