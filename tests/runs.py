@@ -32,7 +32,7 @@ def short_tracks(folder: Path, count: int, seconds: float = 1.0) -> None:
         soundfile.write(folder / "music" / "0" / f"{index}.wav", part, RATE)
 
 
-def require_same(one: Path, other: Path) -> int:
+def require_same(one: Path | str, other: Path | str) -> int:
     """Require that two outputs hold the same arrays, to the bit; returns how many."""
     count = 0
     for ours, theirs in zip(_arrays(one), _arrays(other), strict=True):
@@ -41,7 +41,7 @@ def require_same(one: Path, other: Path) -> int:
     return count
 
 
-def _arrays(path: Path) -> Iterator[tuple[str, bytes]]:
+def _arrays(path: Path | str) -> Iterator[tuple[str, bytes]]:
     with vit1dx.open(path) as features:
         for track_id in features:
             group = features[track_id].group

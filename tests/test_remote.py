@@ -10,6 +10,7 @@ import pytest
 
 from vit1dx.errors import UsageError
 from vit1dx.remote import RemotePath, path_of, plainly, shown, status_of, text_of
+from vit1dx.run.objects import object_id
 
 UTC = datetime.timezone.utc
 
@@ -65,3 +66,21 @@ def test_what_tells_a_file_from_how_it_was() -> None:
     assert status_of({"size": 7, "LastModified": noon, "ETag": '"abd"'}) != one
     assert status_of({"size": 7, "mtime": "Fri, 02 Jan 2026 12:00:00 GMT", "etag": "abc"}) == one
     assert status_of({"size": 7}).st_mtime_ns == 0
+
+
+def test_ids_are_paths_below_a_url() -> None:
+    path = RemotePath("s3://bucket/music/a/x.mp3")
+    assert object_id(path, "a/x.mp3", None) == "a/x.mp3"
+    assert object_id(path, "a/x.mp3", "s3://bucket/") == "music/a/x.mp3"
+    for root in ("music", "s3://other", "s3://bucket/mus"):
+        with pytest.raises(UsageError, match=f"x.mp3 is not below --root {root}"):
+            object_id(path, "a/x.mp3", root)
+
+
+def test_a_folder_is_the_same_with_a_slash_or_without() -> None:
+    folder = RemotePath("s3://bucket/feats/")
+    shard = folder / "part-001-of-002" / "00000.h5"
+    assert str(shard) == "s3://bucket/feats/part-001-of-002/00000.h5"
+    assert shard.parent.parent == folder
+    assert hash(shard.parent.parent) == hash(folder)
+    assert str(shard.relative_to(folder)) == "part-001-of-002/00000.h5"

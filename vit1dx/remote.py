@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from .errors import UsageError, Vit1dxError, reason_of
+from .errors import StoreError, UsageError, Vit1dxError, reason_of
 
 #: Bytes that are fetched at a time of a file that is read, and how many such blocks are kept.
 BLOCK, BLOCKS = 1 << 20, 32
@@ -70,6 +70,8 @@ def plainly(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         said = reason_of(error) if "bucket does not" in str(error) else "no such file or folder"
         raise FileNotFoundError(errno.ENOENT, _without_secrets(said, url)) from None
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "it is there already") from None
     except ImportError as error:
         raise UsageError(f"{shown(url)}: {reason_of(error)}; {_CLOUD}") from None
     except Exception as error:
@@ -117,7 +119,7 @@ def _seconds(changed: Any) -> int:
 
 
 class RemotePath(os.PathLike[str]):
-    """A file behind a URL, with those methods of `pathlib.Path` that reading music needs.
+    """A file or folder behind a URL, with those methods of `pathlib.Path` that reading needs.
 
     Parameters
     ----------
@@ -142,10 +144,10 @@ class RemotePath(os.PathLike[str]):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemotePath) and other.url == self.url
+        return isinstance(other, RemotePath) and other.url.rstrip("/") == self.url.rstrip("/")
 
     def __hash__(self) -> int:
-        return hash(self.url)
+        return hash(self.url.rstrip("/"))
 
     @property
     def key(self) -> PurePosixPath:
@@ -184,6 +186,74 @@ class RemotePath(os.PathLike[str]):
         fs, path = self.system
         with plainly(self.url):
             return status_of(fs.info(path))
+
+    @cached_property
+    def kind(self) -> str | None:
+        """``"file"`` or ``"directory"``; None if there is nothing."""
+        fs, path = self.system
+        try:
+            with plainly(self.url):
+                fs.invalidate_cache(path)  # of what this process knew before
+                return str(fs.info(path).get("type"))
+        except FileNotFoundError:
+            return None
+
+    def exists(self) -> bool:
+        """Whether there is something; raises `StoreError` if that cannot be known."""
+        with self._listed():
+            return self.kind is not None
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder; raises `StoreError` if that cannot be known."""
+        with self._listed():
+            return self.kind == "directory"
+
+    def is_file(self) -> bool:
+        """Whether it is a file; raises `StoreError` if that cannot be known."""
+        with self._listed():
+            return self.kind == "file"
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What is in a folder; raises `StoreError` if that cannot be listed."""
+        fs, path = self.system
+        with self._listed(), plainly(self.url):
+            fs.invalidate_cache(path)
+            found = fs.ls(path, detail=True)
+        for info in found:
+            inside = self / PurePosixPath(info["name"]).name
+            inside.kind, inside._status = str(info["type"]), status_of(info)
+            yield inside
+
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self} cannot be read: {error.strerror}") from None
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder that it is in."""
+        return RemotePath(self.url.rstrip("/").rpartition("/")[0])
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.url.rstrip('/')}/{name}")
+
+    def read_text(self) -> str:
+        """All of a small file; raises OSError."""
+        fs, path = self.system
+        with plainly(self.url):
+            return str(fs.cat_file(path), "utf-8")
+
+    def write_new(self, text: str) -> None:
+        """Write a small file; raises FileExistsError if it is there, and other OSErrors."""
+        fs, path = self.system
+        with plainly(self.url):
+            fs.pipe_file(path, text.encode(), mode="create")
+
+    def relative_to(self, other: RemotePath) -> PurePosixPath:
+        """Its path below a folder."""
+        return self.key.relative_to(other.key)
 
     def is_symlink(self) -> bool:
         """Never."""
@@ -254,6 +324,20 @@ def path_of(text: str | os.PathLike[str]) -> AnyPath:
 def text_of(path: AnyPath) -> str:
     """The text that `path_of` takes, for another process of ours; it may hold credentials."""
     return path.url if isinstance(path, RemotePath) else str(path)
+
+
+def absolute(path: AnyPath) -> AnyPath:
+    """What a path is from whatever current folder."""
+    return path if isinstance(path, RemotePath) else Path(os.path.abspath(path))
+
+
+def require_here(path: str | os.PathLike[str], what: str) -> None:
+    """Raise `UsageError` if a path is a URL, which `what` cannot do with."""
+    if is_url(text := os.fspath(path)) and not text.startswith("file://"):
+        raise UsageError(
+            f"{what} {shown(text)}: only what is on a disk can be; copy it first, as by 'aws s3 "
+            "sync' or 'rclone copy'"
+        )
 
 
 def place_of(path: AnyPath) -> str:

@@ -118,7 +118,7 @@ def test_a_long_list_is_done_as_a_short_one(
     Path("list.txt").write_text("\n".join([*names, "bad.wav", "none.wav", "music/0/8.wav"]))
 
     def run(**options: Any) -> vit1dx.Summary:
-        return vit1dx.extract([], output, files_from="list.txt", layers=[4], **options)
+        return vit1dx.extract([], output, files_from="list.txt", layers=[4], workers=1, **options)
 
     done = run(exclude=["7.wav"])
     # What stands twice in it is met again, and done by then.
@@ -126,7 +126,7 @@ def test_a_long_list_is_done_as_a_short_one(
     again = run()
     assert (again.files, again.done, again.already, len(again.failures)) == (12, 1, 9, 2)
     assert vit1dx.open(output).attributes["finished"] == 1
-    vit1dx.extract(names, "whole.h5", layers=[4], root=".")
+    vit1dx.extract(names, "whole.h5", layers=[4], workers=1, root=".")
     assert require_same(Path(output), Path("whole.h5")) > 9
     shutil.copy("music/0/1.wav", "music/0/2.wav")
     assert run(retry_failed=True).changed == 1
@@ -143,7 +143,7 @@ def test_a_long_list_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     random.Random(3).shuffle(entries)
     _write(Path("other.jsonl"), entries)
     for number, name in ((1, "list.csv"), (2, "other.jsonl"), (3, "list.csv")):
-        vit1dx.extract([], "f/", files_from=name, layers=[4], part=f"{number}/3")
+        vit1dx.extract([], "f/", files_from=name, layers=[4], workers=1, part=f"{number}/3")
     with vit1dx.open("f") as features:
         assert str(features.parts) == "3 parts; all finished"
         assert list(features) == [f"song-{n}" for n in range(9)]
@@ -168,7 +168,7 @@ def test_ids_that_cannot_stand_together_are_found_first(
 
 
 def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some bytes a line, whatever is in it."""
+    """27 bytes a line, and 2 MB for a batch and what is imported, as measured; with room."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stream, "LARGEST_BATCH", 500)
     monkeypatch.setattr(lists, "BLOCK", 10_000)
@@ -181,7 +181,7 @@ def test_a_long_list_takes_little_memory(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(len(batch) for batch in stream.stream(listed)) == count
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 200 * count
+    assert peak < 4_000_000
 
 
 def test_standard_input_may_be_a_long_list(cli: RunCli, tmp_path: Path) -> None:

@@ -143,14 +143,15 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     short_tracks(folder, 7)
     (folder / "music" / "0" / "9.wav").write_bytes(b"no audio")
-    whole = vit1dx.extract(folder / "music", folder / "whole.h5", layers=[4])
+    whole = vit1dx.extract(folder / "music", folder / "whole.h5", layers=[4], workers=1)
     done = [
-        vit1dx.extract(folder / "music", f"{folder}/f/", layers=[4], part=f"{k}/3") for k in (1, 2)
+        vit1dx.extract(folder / "music", f"{folder}/f/", layers=[4], workers=1, part=f"{k}/3")
+        for k in (1, 2)
     ]
     moved = folder / "elsewhere" / "music"
     shutil.copytree(folder / "music", moved)
     last = vit1dx.extract(
-        sorted(moved.rglob("*.wav")), f"{folder}/f/", layers=[4], part="3/3", root=moved
+        sorted(moved.rglob("*.wav")), f"{folder}/f/", layers=[4], workers=1, part="3/3", root=moved
     )
     assert whole.files == sum(summary.files for summary in (*done, last)) == 8
     return folder
@@ -197,7 +198,7 @@ def test_a_part_that_is_missing_or_unfinished_is_named(
 
 def test_other_numbers_of_parts_do_not_mix(parts: Path, copy: Path) -> None:
     def run(part: str | None = None) -> None:
-        vit1dx.extract(parts / "music", f"{copy}/", layers=[4], part=part)
+        vit1dx.extract(parts / "music", f"{copy}/", layers=[4], workers=1, part=part)
 
     with pytest.raises(UsageError, match="holds parts of 3, and --part 1/4 was asked for"):
         run(part="1/4")
@@ -217,7 +218,7 @@ def test_parts_of_other_shares_are_refused(parts: Path, copy: Path) -> None:
         os.utime(file)
     few = sorted((parts / "music").rglob("*.wav"))[:4]
     with pytest.raises(UsageError, match=r"made differently: shares \w+ there, \w+ asked for"):
-        vit1dx.extract(few, f"{copy}/", layers=[4], part="1/3", root=parts / "music")
+        vit1dx.extract(few, f"{copy}/", layers=[4], workers=1, part="1/3", root=parts / "music")
 
 
 def test_a_part_without_files_is_done(cli: RunCli, tmp_path: Path) -> None:

@@ -97,10 +97,10 @@ def extract(
         ),
     ] = False,
     root: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="DIR",
-            help="Name tracks by their paths below this folder, however files are given.",
+            help="Name tracks by their paths below this folder or URL, however files are given.",
             rich_help_panel=_INPUT,
         ),
     ] = None,

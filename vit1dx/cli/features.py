@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ vit1dx repair feats.h5 && vit1dx extract ./audio --layers 4,8 -o feats.h5"""
 
 def info(
     path: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
             metavar="FILE",
             help="A feature file or folder of them, ONNX model or weights file; the bundled "
@@ -76,14 +75,14 @@ def info(
         found = describe_runtime()
         print_json(found) if as_json else print_table([], list(lines(found)))
         return
-    path = path or bundled(".onnx")
+    place = path or bundled(".onnx")
     if config:
-        print(config_of(path))
+        print(config_of(place))
     elif failures:
-        listed = failures_of(path)
+        listed = failures_of(place)
         print_json({"failures": listed}) if as_json else print_failures(listed)
     else:
-        values = describe(path)
+        values = describe(place)
         print_json(values) if as_json else print_table([], flatten(shown(values)))
 
 

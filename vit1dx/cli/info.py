@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
 from ..model.guide import Advice, guide_for, guide_of
 from ..model.weights import SUFFIXES, read_info
+from ..remote import AnyPath, path_of, require_here
 from ..store.format import count_codes
 from ..store.place import feature_files
 from ..store.reader import Features
@@ -35,7 +35,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Vit1dxError
         If there is no such file, or it is none of these.
     """
-    path = Path(path)
+    path = path_of(path)
     if not (path.is_file() or path.is_dir()):
         raise StoreError(f"no file at {path}")
     files = feature_files(path)
@@ -58,7 +58,7 @@ def failures_of(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     Vit1dxError
         If there are no features at this path.
     """
-    with open_features(Path(path)) as features:
+    with open_features(path) as features:
         return [{"id": key, "reason": text} for key, text in sorted(features.failures.items())]
 
 
@@ -70,11 +70,11 @@ def config_of(path: str | os.PathLike[str]) -> str:
     Vit1dxError
         If there are no features at this path.
     """
-    with open_features(Path(path)) as features:
+    with open_features(path) as features:
         return write_config(features.attributes, features.config)
 
 
-def _features(path: Path) -> tuple[str, dict[str, Any]]:
+def _features(path: AnyPath) -> tuple[str, dict[str, Any]]:
     with open_features(path) as features:
         return "features", {
             **({"shards": len(feature_files(path))} if path.is_dir() else {}),
@@ -99,7 +99,8 @@ def _contents(features: Features) -> dict[str, Any]:
     }
 
 
-def _weights(path: Path) -> tuple[str, dict[str, Any]]:
+def _weights(path: AnyPath) -> tuple[str, dict[str, Any]]:
+    require_here(path, "weights")
     info = read_info(path)
     return "onnx" if path.suffix == ".onnx" else "weights", {
         "name": info.name,

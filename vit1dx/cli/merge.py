@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -21,9 +20,10 @@ vit1dx merge feats/ -o few.h5 --select ids.txt"""
 
 def merge(
     inputs: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="INPUTS...", help="Feature files, folders of shards, folders of parts."
+            metavar="INPUTS...",
+            help="Feature files, folders of shards, folders of parts.",
         ),
     ],
     *,

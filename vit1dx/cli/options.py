@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,12 @@ FilesFrom = Annotated[
         rich_help_panel="Input",
     ),
 ]
+#: Text, as it may be a URL.
 Features = Annotated[
-    Path, typer.Argument(metavar="FEATS.h5|FOLDER", help="A feature file, or folder of them.")
+    str,
+    typer.Argument(
+        metavar="FEATS.h5|FOLDER",
+        help="A feature file, or folder of them.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import UsageError
 from ..model.request import LAYERS
+from ..remote import path_of
 from .options import Features
 from .probed import Form, plot_layers, progress, write, write_folder, write_lines
 
@@ -240,7 +241,7 @@ def probe(
         workers=workers,
     )
     with progress() as show:
-        report, best, data = probe_features(features, labels, options, show)
+        report, best, data = probe_features(path_of(features), labels, options, show)
     write(report, form, output)
     if plot is not None:
         plot_layers(report, plot)
@@ -302,7 +303,7 @@ def _lacking(error: ImportError) -> UsageError:
     )
 
 
-def _layers(features: Path, layers: str | None) -> tuple[int, ...] | None:
+def _layers(features: str, layers: str | None) -> tuple[int, ...] | None:
     """Layers asked for; `last` is the model's, and `all` what was kept."""
     if layers in (None, "all"):
         return None

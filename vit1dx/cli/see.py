@@ -18,6 +18,7 @@ from ..model.request import Attention
 
 if TYPE_CHECKING:
     from ..analysis.onsets import OnsetCurve
+    from ..remote import AnyPath
     from ..show.events import Events
     from ..show.panels import Mel
     from ..store.reader import Features, StoredTrack
@@ -42,9 +43,10 @@ ALL_LAYERS = ("ssm", "layers")
 Reading = Literal["class", "received", "change", "log-change", "novelty"]
 
 SourceArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
-        metavar="FEATS.h5|FOLDER|AUDIO", help="A feature file, a folder of them, or a music file."
+        metavar="FEATS.h5|FOLDER|AUDIO",
+        help="A feature file, a folder of them, or a music file.",
     ),
 ]
 AudioOption = Annotated[
@@ -238,26 +240,28 @@ def _write(text: str, path: Path | None) -> None:
 
 
 @contextmanager
-def _opened(source: Path, layers: str, attention: Attention) -> Iterator[Features]:
+def _opened(source: str, layers: str, attention: Attention) -> Iterator[Features]:
     """Features of a file or folder; or of music, extracted for the time that they are needed."""
     from ..audio.formats import AUDIO_EXTENSIONS
+    from ..remote import path_of
     from ..store.shards import open_features
 
-    if source.suffix.lower() not in AUDIO_EXTENSIONS or source.is_dir():
-        with open_features(source) as features:
+    path = path_of(source)
+    if path.suffix.lower() not in AUDIO_EXTENSIONS or path.is_dir():
+        with open_features(path) as features:
             yield features
         return
     with tempfile.TemporaryDirectory(prefix="vit1dx-") as folder:
-        _extract(source, layers, attention, Path(folder) / "features.h5")
+        _extract(path, layers, attention, Path(folder) / "features.h5")
         with open_features(Path(folder) / "features.h5") as features:
             yield features
 
 
-def _extract(audio: Path, layers: str, attention: Attention, output: Path) -> None:
+def _extract(audio: AnyPath, layers: str, attention: Attention, output: Path) -> None:
     from ..run.extract import extract
 
     summary = extract(
-        audio.resolve(),
+        audio.resolve() if isinstance(audio, Path) else audio.url,
         output,
         layers=layers,
         attention=attention,

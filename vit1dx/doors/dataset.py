@@ -14,6 +14,7 @@ from h5py import h5d
 
 from .._types import Array
 from ..errors import UsageError
+from ..remote import absolute, path_of
 from ..store.matrix import layer_row, read_block, token_step
 from ..store.reader import Features
 from ..store.shards import open_features
@@ -77,7 +78,7 @@ class FeatureDataset(torch.utils.data.Dataset[dict[str, Any]]):
         ids: Iterable[str] | None = None,
     ) -> None:
         listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-        self.paths = [os.path.abspath(path) for path in listed]
+        self.paths = [absolute(path_of(path)) for path in listed]
         self.layer, self.labels = layer, labels
         self._open: dict[int, Features] = {}
         self._process = os.getpid()

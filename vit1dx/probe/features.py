@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from .._types import Array
 from ..errors import UsageError
+from ..remote import AnyPath
 from ..store.reader import Features
 from ..store.shards import open_features
 
@@ -61,7 +61,7 @@ class TokenFeature:
     tokens : {"class", "mean", "class+mean", "sequence"}
     """
 
-    path: Path
+    path: AnyPath
     layer: int
     tokens: Tokens
 
@@ -93,7 +93,7 @@ class Constant:
     name: str = "majority"
     layer: int | None = None
     tokens: str = ""
-    path: Path | None = None
+    path: AnyPath | None = None
 
     def vectors(self, ids: Sequence[str]) -> Array:
         """See `Feature`."""

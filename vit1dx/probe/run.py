@@ -18,6 +18,7 @@ from .._version import __version__
 from ..config import MelConfig
 from ..errors import AudioError, UsageError
 from ..parallel import side_by_side, usable_cores
+from ..remote import AnyPath
 from ..store.matrix import token_step
 from ..store.reader import Features
 from ..store.shards import open_features
@@ -48,7 +49,7 @@ class Stopped(Exception):
 
 
 def probe(
-    features: Path,
+    features: AnyPath,
     labels: Path,
     options: ProbeOptions | None = None,
     progress: Progress | None = None,
@@ -57,7 +58,7 @@ def probe(
 
     Parameters
     ----------
-    features : Path
+    features : Path or RemotePath
         A feature file, or folder of shards.
     labels : Path
         A table of tracks and labels, or a folder of annotations.

@@ -12,7 +12,7 @@ from ..audio.files import printable
 from ..errors import NoFilesError, UsageError
 from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, DType, Precision, TokenKind
-from ..remote import path_of
+from ..remote import AnyPath, path_of
 from ..store.place import Part, require_part_folder, shard_limit
 from .cluster import Cluster
 from .forecast import forecast_all
@@ -198,11 +198,12 @@ def extract(
         )
     if segments is not None and scheduler:
         raise UsageError("--segments with --scheduler; leave one of them out")
-    place = path_of(output) if upload is None else upload.staging
-    assert isinstance(place, Path)
+    whole = path_of(output) if upload is None else upload.path
     share = None if part is None else _part_of(output, part, limit)
+    if upload is not None and share is not None:
+        upload = upload.part(share)
     options = Options(
-        place if share is None else require_part_folder(place, share),
+        _place(whole, upload, share),
         limit,
         dtype,
         overwrite,
@@ -241,12 +242,12 @@ def extract(
             mirdata,
         )
         if listed is not None and not given and not listed.is_short and not dry_run:
-            batches, shares = search.stream(listed, place, share)
+            batches, shares = search.stream(listed, whole, share)
             options = replace(options, shares=shares)
             summary = extract_batches(batches, extractor, options, processes)
         else:
             texts = [os.fspath(path) for path in given]
-            sources, shares = search.all(texts, listed or (), place, share)
+            sources, shares = search.all(texts, listed or (), whole, share)
             options = replace(options, shares=shares)
             if dry_run and isinstance(processes, Pool):
                 summary = forecast_all(sources, extractor, options, processes)
@@ -270,7 +271,7 @@ class _Search:
     mirdata: str | None
 
     def all(
-        self, texts: list[str], listed: Iterable[Entry], place: Path, part: Part | None
+        self, texts: list[str], listed: Iterable[Entry], whole: AnyPath, part: Part | None
     ) -> tuple[list[Source], str]:
         """The files of a run, or of a part, and the digest of the shares."""
         sources = self._found(texts, listed)
@@ -281,7 +282,7 @@ class _Search:
             show_passed_over(self.passed_over)
         if part is None:
             return sources, ""
-        shares = shares_for(place, part, sources)
+        shares = shares_for(whole, part, sources)
         return [source for source in sources if shares.of(source.id) == part.number], shares.digest
 
     def _found(self, texts: list[str], listed: Iterable[Entry]) -> list[Source]:
@@ -302,7 +303,7 @@ class _Search:
         )
 
     def stream(
-        self, listed: FileList, place: Path, part: Part | None
+        self, listed: FileList, whole: AnyPath, part: Part | None
     ) -> tuple[Iterator[list[Source]], str]:
         """As `all`, of a long list: some files after others."""
         require_names(listed, self.root)
@@ -310,7 +311,7 @@ class _Search:
         if part is None:
             return stream(listed, *of, self.passed_over), ""
         every = (source for batch in stream(listed, *of) for source in batch)
-        shares = shares_for(place, part, every)
+        shares = shares_for(whole, part, every)
 
         def is_ours(track_id: str) -> bool:
             return shares.of(track_id) == part.number
@@ -357,8 +358,6 @@ def _require_alone(
     part: str | None,
 ) -> None:
     """Raise `UsageError` for options that cannot go together."""
-    if upload is not None and part is not None:
-        raise UsageError(f"--part {part} with {upload.path}; give each part a URL of its own")
     if scheduler is None:
         return
     if upload is not None:
@@ -375,6 +374,14 @@ def _require_alone(
         raise UsageError(f"--workers {workers} with --scheduler; the cluster has its own")
     if part is not None:
         raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
+
+
+def _place(whole: AnyPath, upload: RemoteOutput | None, share: Part | None) -> Path:
+    """Where features are written: the output, the folder of a part, or what is uploaded."""
+    if upload is not None:
+        return upload.staging
+    assert isinstance(whole, Path)
+    return whole if share is None else require_part_folder(whole, share)
 
 
 def _part_of(output: StrPath, text: str, limit: int | None) -> Part:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..extractor import Extractor
 from ..parallel import usable_cores
+from ..remote import text_of
 from ..store.existing import require_no_shard
 from ..store.place import feature_files, require_folder, require_writable, resolved
 from .estimate import Durations, estimate_seconds, estimate_size, probe_in
@@ -83,7 +84,7 @@ def _speed(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> 
     """Seconds of audio that one process does a second; None if some files cannot be used."""
     usable = [source for source in sources if source.size and not source.problem]
     for source in usable[:: max(1, len(usable) // MEASURED_FILES)][:MEASURED_FILES]:
-        for event in pool.run([Job("measure", source.id, str(source.path), MEASURE_SECONDS)]):
+        for event in pool.run([Job("measure", source.id, text_of(source.path), MEASURE_SECONDS)]):
             check()
             if event.message.get("speed"):
                 return float(event.message["speed"])

@@ -38,6 +38,8 @@ def listed_id(path: str, here: str, root: str | os.PathLike[str] | None) -> str:
     """The id of a file of a list, by its absolute path."""
     inside = here.rstrip("/") + "/"
     usual = path[len(inside) :] if path.startswith(inside) else path.lstrip("/")
+    if path == here:  # a folder, which is no file; its id says so
+        usual = "."
     if root is not None:
         return str(id_below(root, Path(path), usual))
     return usual if usual.isascii() else printable(usual)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from ..audio.decode import AudioFile
 from ..errors import Vit1dxError
 from ..extractor import Extractor
+from ..remote import AnyPath
 
 #: The measurement ends after so many seconds of audio, or so many of work.
 AUDIO_SECONDS, WORK_SECONDS = 60.0, 3.0
 
 
-def measure(extractor: Extractor, path: Path) -> float | None:
+def measure(extractor: Extractor, path: AnyPath) -> float | None:
     """Seconds of audio of a file that are done a second, by the clock; None of an unusable file."""
     rates = []
     for _ in range(2):  # the first time warms up

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..remote import RemotePath, Status, plainly, shown, status_of
+from ..remote import RemotePath, Status, is_url, plainly, status_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def named(given: RemotePath, track_id: str) -> Object:
 def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
     fs, path = given.system
     fs.invalidate_cache()  # of what an earlier run of this process listed
-    kind = _kind(given)
+    kind = given.kind
     if kind is None and glob.has_magic(path) and not given.url.startswith("http"):
         yield from _matches(given, root)
         return
@@ -85,16 +85,6 @@ def _find(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Ob
             below = f"{folder}/{name}".removeprefix(base).lstrip("/")
             if name:  # a folder may be an object, too
                 yield _object(given, files[name], below, root)
-
-
-def _kind(given: RemotePath) -> str | None:
-    """Whether something is a file or a "directory"; None if it is not there."""
-    fs, path = given.system
-    try:
-        with plainly(given.url):
-            return str(fs.info(path).get("type"))
-    except FileNotFoundError:
-        return None
 
 
 def _matches(given: RemotePath, root: str | os.PathLike[str] | None) -> Iterator[Object]:
@@ -133,7 +123,7 @@ def object_id(path: RemotePath, otherwise: str, root: str | os.PathLike[str] | N
     """The id of a file behind a URL: below the root, if there is one."""
     if root is None:
         return otherwise
-    top = RemotePath(os.fspath(root)).key
-    if not path.key.is_relative_to(top):
-        raise UsageError(f"{path} is not below --root {shown(os.fspath(root))}")
-    return str(path.key.relative_to(top))
+    top = RemotePath(os.fspath(root))
+    if not (is_url(top.url) and path.key.is_relative_to(top.key)):
+        raise UsageError(f"{path} is not below --root {top}")
+    return str(path.relative_to(top))

@@ -19,6 +19,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, UsageError
+from ..remote import AnyPath
 from ..store.journal import sync_folder
 from ..store.place import SHARES_NAME, Part
 from .sources import Source
@@ -172,7 +174,7 @@ class Shares:
         return cls(count, table)
 
 
-def shares_in(folder: Path) -> Shares | None:
+def shares_in(folder: AnyPath) -> Shares | None:
     """How the files of an output in parts were shared out; None if they were not yet.
 
     Raises
@@ -192,7 +194,7 @@ def shares_in(folder: Path) -> Shares | None:
         ) from None
 
 
-def keep_shares(folder: Path, shares: Shares) -> Shares:
+def keep_shares(folder: AnyPath, shares: Shares) -> Shares:
     """Keep shares in an output, unless another run has kept its own by now; those that count.
 
     Raises
@@ -200,6 +202,18 @@ def keep_shares(folder: Path, shares: Shares) -> Shares:
     StoreError
         If they cannot be written.
     """
+    try:
+        if isinstance(folder, Path):
+            _write_shares(folder, shares)
+        else:
+            with suppress(FileExistsError):
+                (folder / SHARES_NAME).write_new(shares.to_json())
+    except OSError as error:
+        raise StoreError(f"{folder / SHARES_NAME} cannot be written: {error.strerror}") from None
+    return shares_in(folder) or shares
+
+
+def _write_shares(folder: Path, shares: Shares) -> None:
     path = folder / SHARES_NAME
     new = folder / f".{SHARES_NAME}.{os.getpid()}.{os.urandom(4).hex()}"
     try:
@@ -212,14 +226,11 @@ def keep_shares(folder: Path, shares: Shares) -> Shares:
             if not path.exists():  # a file system without links
                 os.replace(new, path)
         sync_folder(folder)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
     finally:
         new.unlink(missing_ok=True)
-    return shares_in(folder) or shares
 
 
-def shares_for(folder: Path, part: Part, sources: Iterable[Source]) -> Shares:
+def shares_for(folder: AnyPath, part: Part, sources: Iterable[Source]) -> Shares:
     """How an output's files are shared out: as they were before, or now, and then kept.
 
     Parameters

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from .._types import Array
 from ..remote import path_of
 from .ids import placed
 from .lists import FileList
@@ -96,9 +97,17 @@ class Names:
             np.frombuffer(held, dtype=np.int64) for held in (self._ids, self._files, self._folders)
         )
         ordered = np.sort(ids)
-        again = np.isin(ids, ordered[1:][ordered[1:] == ordered[:-1]])
+        again = _is_in(ids, ordered[1:][ordered[1:] == ordered[:-1]])
         pairs = np.unique(np.stack([ids[again], files[again]]), axis=1)  # one file, listed twice
         found, counts = np.unique(pairs[0], return_counts=True)
         folders = np.unique(folders)
-        above = folders[np.isin(folders, ordered)]
+        above = folders[_is_in(folders, ordered)]
         return {*found[counts > 1].tolist(), *above.tolist()}
+
+
+def _is_in(values: Array, ordered: Array) -> Array:
+    """Which values are among others that are in order: as np.isin, without sorting anew."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    places = np.searchsorted(ordered, values)
+    return ordered.take(places, mode="clip") == values

@@ -24,7 +24,7 @@ from typing import Any
 from ..errors import LockedError, StoreError, UsageError, WriteError
 from ..remote import RemotePath, is_url, plainly, status_of
 from ..store.existing import STUB
-from ..store.place import feature_files, make_folder
+from ..store.place import Part, feature_files, make_folder, part_folders, require_parts_of
 from ..store.reader import FeatureFile
 from ..store.stub import write_stub
 
@@ -66,6 +66,19 @@ class RemoteOutput:
         self._error: Exception | None = None
         self._has_lock = False
 
+    def part(self, part: Part) -> RemoteOutput:
+        """The folder of a part in it, which is locked and uploaded for itself.
+
+        Raises
+        ------
+        UsageError
+            If there are parts of another number, or shards that are of none.
+        StoreError
+            If it cannot be read.
+        """
+        require_parts_of(self.path, part)
+        return RemoteOutput(f"{self.path.url}{part.name}/")
+
     def begin(self, overwrite: bool) -> None:
         """Lock it, and bring the stubs here to what is there; the staging folder is locked.
 
@@ -73,9 +86,16 @@ class RemoteOutput:
         ------
         LockedError
             If a run on another machine writes it.
+        UsageError
+            If it is in parts.
         StoreError
             If it cannot be read or written.
         """
+        if parts := part_folders(self.path):
+            raise UsageError(
+                f"{self.path} is in {max(parts).count} parts; give --part K/{max(parts).count}, or "
+                "another -o"
+            )
         with self._words("cannot be written"):
             self._lock()
         with self._words("cannot be read"):

@@ -88,7 +88,7 @@ def _work(channel: Channel) -> None:
             elif job["do"] == "measure":
                 from .measure import measure
 
-                channel.send({"event": "done", "speed": measure(extractor, Path(job["path"]))})
+                channel.send({"event": "done", "speed": measure(extractor, path_of(job["path"]))})
             else:
                 _extract(extractor, channel, job, spec["dtype"])
         except ChannelClosed:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ..remote import AnyPath
 from .index import FAILURES, INDEX, Row
 from .journal import journal_path
 from .lock import is_locked
@@ -35,7 +36,7 @@ _EMPTY = {"int64": 0, "float64": 0.0, "str": ""}
 _TABLES = {"tracks": INDEX, "failures": FAILURES}
 
 
-def key_of(path: Path) -> int:
+def key_of(path: AnyPath) -> int:
     """What a shard goes by, later ones by larger numbers: its part's number and its own."""
     part = part_of(path.parent)
     return ((part.number if part else 0) << _PART_BITS) + shard_number(path)
@@ -55,17 +56,19 @@ class Catalogue:
 
     Parameters
     ----------
-    folder : Path
-    shards : sequence of Path
+    folder : Path or RemotePath
+        Behind a URL, there is no index, and each shard is read.
+    shards : sequence of Path or RemotePath
         In order: what a later one holds overrides what an earlier one does.
     read : callable
         Gives the contents of a shard.
     """
 
     def __init__(
-        self, folder: Path, shards: Sequence[Path], read: Callable[[Path], Contents]
+        self, folder: AnyPath, shards: Sequence[AnyPath], read: Callable[[AnyPath], Contents]
     ) -> None:
-        self._path, self._read = folder / CATALOGUE_NAME, read
+        self._read = read
+        self._path = folder / CATALOGUE_NAME if isinstance(folder, Path) else None
         self._paths = {key_of(path): path for path in shards}
         self._loaded = False
         self._connect()
@@ -88,7 +91,7 @@ class Catalogue:
         fresh = [(key,) for key in self._paths if key not in self._loose]
         self._file.executemany("INSERT INTO temp.fresh VALUES (?)", fresh)
 
-    def is_finished(self, shard: Path) -> bool | None:
+    def is_finished(self, shard: AnyPath) -> bool | None:
         """Whether the run that wrote a shard came to its end; None if the shard must be asked."""
         key = key_of(shard)
         return None if key in self._loose else self._finished[key]
@@ -118,6 +121,7 @@ class Catalogue:
 
     def _rewrite(self, settled: Sequence[int]) -> None:
         """Write the index anew, with these shards too; where that may not be, leave it."""
+        assert self._path is not None
         new = self._path.with_name(f".{CATALOGUE_NAME}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as file:
@@ -146,7 +150,7 @@ class Catalogue:
             marks = ",".join("?" * len(rows.description))
             file.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
 
-    def _add(self, file: sqlite3.Connection, key: int, path: Path) -> None:
+    def _add(self, file: sqlite3.Connection, key: int, path: AnyPath) -> None:
         """Put a shard in, unless it is written meanwhile."""
         stamp = _stamp(path)
         contents = self._read(path)
@@ -155,7 +159,7 @@ class Catalogue:
             row = (key, *stamp, contents.finished)
             file.execute("INSERT INTO shards VALUES (?, ?, ?, ?)", row)
 
-    def shard_of(self, track_id: str) -> Path | None:
+    def shard_of(self, track_id: str) -> AnyPath | None:
         """The shard that a track is in; None if there is none."""
         query = "SELECT shard FROM every_tracks WHERE id = ? ORDER BY shard DESC LIMIT 1"
         found = self._ask(query, track_id)
@@ -255,14 +259,17 @@ def _insert(file: sqlite3.Connection, schema: str, key: int, contents: Contents)
         file.executemany(f"INSERT INTO {schema}.{table} VALUES ({marks})", values)
 
 
-def _is_settled(shard: Path) -> bool:
+def _is_settled(shard: AnyPath) -> bool:
     """Whether no run writes a shard, and its time is old enough to tell when one has."""
     stamp = _stamp(shard)
-    return stamp is not None and time.time() - stamp[1] / 1e9 >= SETTLED and not is_locked(shard)
+    is_old = stamp is not None and time.time() - stamp[1] / 1e9 >= SETTLED
+    return is_old and isinstance(shard, Path) and not is_locked(shard)
 
 
-def _stamp(shard: Path) -> list[int] | None:
-    """What tells a shard from how it was before; None while there is a journal of it."""
+def _stamp(shard: AnyPath) -> list[int] | None:
+    """What tells a shard from how it was; None while it has a journal, and behind a URL."""
+    if not isinstance(shard, Path):
+        return None
     try:
         status = shard.stat()
     except OSError:

@@ -15,10 +15,12 @@ from .index import Row
 Duplicates = Literal["newer", "error", "first"]
 #: A record of a failure: id, reason, size and time of the file, and the segment.
 Failure: TypeAlias = tuple[str, str, int, int, str]
+#: What a track was made of: size and time of its file, duration (s), and segment.
+MadeOf: TypeAlias = tuple[int, int, float, str]
 
 _SCHEMA = """
 CREATE TABLE tracks (id TEXT PRIMARY KEY, unit INTEGER, place INTEGER, input INTEGER, size INTEGER,
-    mtime_ns INTEGER, duration REAL, created TEXT, held INTEGER) WITHOUT ROWID;
+    mtime_ns INTEGER, duration REAL, segment TEXT, created TEXT, held INTEGER) WITHOUT ROWID;
 CREATE TABLE failures (id TEXT PRIMARY KEY, unit INTEGER, input INTEGER, reason TEXT, size INTEGER,
     mtime_ns INTEGER, segment TEXT) WITHOUT ROWID;
 CREATE TABLE selected (id TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -88,8 +90,7 @@ class Choice:
         self._units.append(unit)
         for place, (key, row) in enumerate(tracks.items()):
             if self._is_selected(key) and self._is_better(key, row, unit):
-                about = (row["size"], row["mtime_ns"], row["duration"], unit.created, 0)
-                self._put("tracks", key, number, place, unit.input, *about)
+                self._put("tracks", key, number, place, unit.input, *_made_of(row), unit.created, 0)
         for key, row in failures.items():
             if self._is_selected(key) and self._is_later(key, row, unit):
                 failure = (row["reason"], row["size"], row["mtime_ns"], row.get("segment", ""))
@@ -133,16 +134,16 @@ class Choice:
             WHERE NOT EXISTS (SELECT 1 FROM tracks t WHERE t.id = s.id)"""
         return dict(self._base.execute(query))
 
-    def rows(self) -> Iterator[tuple[str, tuple[int, int, float]]]:
-        """Each track, with size and time of its file and its duration, s."""
-        query = "SELECT id, size, mtime_ns, duration FROM tracks"
-        return ((key, (size, time, s)) for key, size, time, s in self._base.execute(query))
+    def rows(self) -> Iterator[tuple[str, MadeOf]]:
+        """Each track, with what it was made of."""
+        query = "SELECT id, size, mtime_ns, duration, segment FROM tracks"
+        return ((key, (size, *rest)) for key, size, *rest in self._base.execute(query))
 
-    def keeps(self, there: Row | None, row: tuple[int, int, float]) -> bool:
-        """Whether a track of the output stays, where a chosen one has this row."""
+    def keeps(self, there: Row | None, row: MadeOf) -> bool:
+        """Whether a track of the output stays, where a chosen one was made of this."""
         if there is None:
             return False
-        if (there["size"], there["mtime_ns"], there["duration"]) == row:
+        if _made_of(there) == row:
             return True
         return self._policy == "first" or there["mtime_ns"] > row[1]
 
@@ -167,3 +168,7 @@ class Choice:
 
     def __exit__(self, *_: object) -> None:
         self._base.close()
+
+
+def _made_of(row: Row) -> MadeOf:
+    return row["size"], row["mtime_ns"], row["duration"], row.get("segment", "")

@@ -49,6 +49,22 @@ def _read_at(file: int, view: memoryview, offset: int) -> int:
     return len(data)
 
 
+def is_ours(superblock: bytes) -> bool:
+    """Whether a superblock is as vit1dx writes it."""
+    return superblock.startswith(SIGNATURE)
+
+
+def stored_end(superblock: bytes) -> int:
+    """Where a file ends, by its superblock."""
+    return int.from_bytes(superblock[END_AT : END_AT + 8], "little")
+
+
+def cut_of(superblock: bytes, size: int) -> str:
+    """How a file of some size was cut; empty if it was not."""
+    end = stored_end(superblock) if is_ours(superblock) else size
+    return f"was cut, from {end} bytes to {size}" if size < end else ""
+
+
 class JournaledFile:
     """A file for h5py's driver "fileobj": to be written, or read as of its last commit.
 
@@ -112,17 +128,13 @@ class JournaledFile:
     def _stored_end(self) -> int:
         """The end by the superblock; what is behind it was appended and never committed."""
         size = os.fstat(self._file).st_size
-        if not self.has_commits:
-            return size
-        end = int.from_bytes(self._superblock[END_AT : END_AT + 8], "little")
-        if size < end:
-            self.cut = f"was cut, from {end} bytes to {size}"
-        return end
+        self.cut = cut_of(self._superblock, size)
+        return stored_end(self._superblock) if self.has_commits else size
 
     @property
     def has_commits(self) -> bool:
         """Whether the file is as vit1dx writes it; other programs write other superblocks."""
-        return self._superblock.startswith(SIGNATURE)
+        return is_ours(self._superblock)
 
     def _require_whole(self) -> None:
         if self.cut:

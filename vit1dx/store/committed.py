@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 import weakref
@@ -14,7 +13,9 @@ from typing import TypeVar
 import h5py
 
 from ..errors import ForeignFileError, StoreError
+from ..remote import AnyPath, RemotePath, absolute
 from .commit import JournaledFile
+from .fetched import FetchedFile
 from .lock import is_locked
 
 #: How often a file that cannot be read is tried while nothing changes but a run may be writing it,
@@ -49,7 +50,8 @@ class CommittedFile:
 
     Parameters
     ----------
-    path : Path
+    path : Path or RemotePath
+        One behind a URL is read as it is when it is opened.
     damaged : bool
         Open a file that was cut too.
 
@@ -59,11 +61,11 @@ class CommittedFile:
         If there is no such file, or it cannot be opened; `ForeignFileError`, if not as HDF5.
     """
 
-    def __init__(self, path: Path, damaged: bool = False) -> None:
+    def __init__(self, path: AnyPath, damaged: bool = False) -> None:
         self.path, self._damaged = path, damaged
-        self._place = Path(os.path.abspath(path))  # the current folder may change
+        self._place = absolute(path)  # the current folder may change
         self._guard = threading.RLock()
-        self._raw: JournaledFile | None = None
+        self._raw: JournaledFile | FetchedFile | None = None
         self._file: h5py.File | None = None
         self._closed = False
         _open.add(self)
@@ -87,8 +89,7 @@ class CommittedFile:
                         return result
                 except Exception:
                     if self._closed or not self._may_change or not attempts.another(self._raw):
-                        if self._file is None:
-                            self._drop()
+                        self._require_read_or_drop()
                         raise
                 else:
                     if not attempts.another(self._raw):
@@ -98,6 +99,16 @@ class CommittedFile:
                         )
                 self._drop()
                 time.sleep(PAUSE)
+
+    def _require_read_or_drop(self) -> None:
+        """After a failure: say so if it was in reading, and open the file again the next time."""
+        try:
+            self.require_read()
+        except StoreError:
+            self._drop()
+            raise
+        if self._file is None:
+            self._drop()
 
     def current(self) -> h5py.File:
         """The file as h5py has it, opened again if it was written since."""
@@ -115,7 +126,7 @@ class CommittedFile:
 
     @property
     def _may_change(self) -> bool:
-        return self.was_written or is_locked(self._place)
+        return isinstance(self._place, Path) and (self.was_written or is_locked(self._place))
 
     @property
     def has_commits(self) -> bool:
@@ -172,7 +183,7 @@ class _Attempts:
         self._state: object = None
         self._left, self._end = ATTEMPTS, time.monotonic() + PATIENCE
 
-    def another(self, file: JournaledFile | None) -> bool:
+    def another(self, file: JournaledFile | FetchedFile | None) -> bool:
         """Whether to try once more, the last one having failed."""
         state = file and file.state()
         if state != self._state:
@@ -191,8 +202,10 @@ def _bounded(file: h5py.File) -> h5py.File:
     return file
 
 
-def _settled(path: Path) -> JournaledFile:
+def _settled(path: AnyPath) -> JournaledFile | FetchedFile:
     """The file, opened when its last change is some time ago, so that the next will show."""
+    if isinstance(path, RemotePath):
+        return FetchedFile(path)
     for _ in range(ATTEMPTS):
         raw = JournaledFile(path, writable=False)
         *_, changed_ns = raw.opened_at

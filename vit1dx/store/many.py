@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
 
 from .._types import Array
+from ..remote import AnyPath
 from . import frames as _frames
 from . import matrix as _matrix
 from .frames import Seconds
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 class ManyTracks(ABC):
     """Features, where they are read by the thousands of tracks."""
 
-    path: Path
+    path: AnyPath
     layers: tuple[int, ...]
     config: dict[str, Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 import h5py
@@ -15,6 +14,7 @@ from h5py import h5a, h5d, h5g, h5s
 from .._types import Array
 from ..config import MelConfig
 from ..errors import TrackError, UsageError
+from ..remote import AnyPath
 from .committed import CommittedFile
 from .index import read_ids
 from .means import NAME, read_means
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class Source(Protocol):
     """Features, as they are needed here."""
 
-    path: Path
+    path: AnyPath
     layers: tuple[int, ...]
     config: dict[str, Any]
 
@@ -50,7 +50,7 @@ class Source(Protocol):
 class OneFile(Protocol):
     """A feature file, as it is needed here."""
 
-    path: Path
+    path: AnyPath
 
     @property
     def committed(self) -> CommittedFile:

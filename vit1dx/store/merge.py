@@ -14,6 +14,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import AudioError, NoFilesError, StoreError, UsageError, WriteError
 from ..model.request import require_choice
+from ..remote import require_here
 from .choice import Choice, Duplicates, Failure, Unit
 from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
@@ -135,6 +136,9 @@ def merge(
         If an input cannot be read, or the output not be written.
     """
     require_choice("duplicates", duplicates, get_args(Duplicates))
+    inputs = list(inputs)
+    for path in (*inputs, output):
+        require_here(path, "merge")
     limit = shard_limit(os.fspath(output), shard_size)
     job = _Job(Path(output), limit, overwrite, check)
     job.require_output()

@@ -6,8 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ..errors import StoreError, UsageError
+from ..remote import AnyPath
+
+_AnyPath = TypeVar("_AnyPath", bound=AnyPath)
 
 
 def resolved(path: Path) -> Path:
@@ -94,7 +98,7 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:05}.h5"
 
 
-def shard_number(path: Path) -> int:
+def shard_number(path: AnyPath) -> int:
     """Which shard a file is."""
     return int(path.stem)
 
@@ -115,28 +119,30 @@ class Part:
         return f"{self.number}/{self.count}"
 
 
-def part_of(path: Path) -> Part | None:
+def part_of(path: AnyPath) -> Part | None:
     """The part that a folder is, by its name."""
     found = _PART.fullmatch(path.name)
     return Part(int(found[2]), int(found[1])) if found else None
 
 
-def part_folders(output: Path) -> dict[Part, Path]:
+def part_folders(output: _AnyPath) -> dict[Part, _AnyPath]:
     """The parts of an output that are there, in order; empty where it is not in parts."""
     if not output.is_dir():
         return {}
-    found = ((part_of(path), path) for path in output.iterdir())
+    inside: Any = output.iterdir()
+    found = ((part_of(path), path) for path in inside)
     return dict(sorted((part, path) for part, path in found if part and path.is_dir()))
 
 
-def feature_files(output: Path) -> list[Path]:
+def feature_files(output: _AnyPath) -> list[_AnyPath]:
     """The feature files of an output that are there: one, or the shards of a folder in order.
 
     Those of its parts follow part by part.
     """
     if not output.is_dir():
         return [output] if output.exists() else []
-    shards = [path for path in output.iterdir() if _SHARD.fullmatch(path.name)]
+    inside: Any = output.iterdir()
+    shards = [path for path in inside if _SHARD.fullmatch(path.name)]
     parts = [file for folder in part_folders(output).values() for file in feature_files(folder)]
     return sorted(shards, key=shard_number) + parts
 
@@ -193,6 +199,13 @@ def require_part_folder(path: Path, part: Part) -> Path:
     if not path.is_dir():
         make_folder(path)
     _require_ours(path)
+    require_parts_of(path, part)
+    require_folder(folder)
+    return folder
+
+
+def require_parts_of(path: AnyPath, part: Part) -> None:
+    """Raise `UsageError` if an output holds parts of another number, or shards beside them."""
     others = [other for other in part_folders(path) if other.count != part.count]
     if others or (feature_files(path) and not part_folders(path)):
         held = f"parts of {others[0].count}" if others else "shards of a run without --part"
@@ -200,8 +213,6 @@ def require_part_folder(path: Path, part: Part) -> Path:
             f"{path} holds {held}, and --part {part} was asked for; give another -o, and let "
             "'vit1dx merge' join the two"
         )
-    require_folder(folder)
-    return folder
 
 
 def make_folder(path: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
@@ -17,6 +16,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import ForeignFileError, StoreError, TrackError
+from ..remote import AnyPath, absolute, path_of
 from ..tokens import Select, Track
 from .committed import CommittedFile
 from .format import FORMAT, FORMAT_VERSION, parse_warnings
@@ -129,7 +129,7 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
 
     Attributes
     ----------
-    path : Path
+    path : Path or RemotePath
     layers : tuple of int
         The layers kept.
     attributes : dict
@@ -140,8 +140,8 @@ class Features(ManyTracks, Mapping[str, StoredTrack]):
         How far its parts are, where it is in parts.
     """
 
-    path: Path
-    _place: str  # absolute: the current folder may be another when it is needed
+    path: AnyPath
+    _place: AnyPath  # absolute: the current folder may be another when it is needed
     layers: tuple[int, ...]
     attributes: dict[str, Any]
     config: dict[str, Any]
@@ -239,7 +239,7 @@ class FeatureFile(Features):
 
     Parameters
     ----------
-    path : path
+    path : path or URL
     damaged : bool
         Open a file that was cut too, to see what of it is sound.
 
@@ -251,7 +251,8 @@ class FeatureFile(Features):
     """
 
     def __init__(self, path: str | os.PathLike[str], damaged: bool = False) -> None:
-        self.path, self._place = Path(path), os.path.abspath(path)
+        self.path = path_of(path)
+        self._place = absolute(self.path)
         self._committed = CommittedFile(self.path, damaged)
         self._rows: dict[str, Row] | None = None
         try:

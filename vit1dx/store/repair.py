@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import LockedError, StoreError
+from ..remote import require_here
 from .copying import TrackCopier
 from .existing import require_no_shard
 from .index import Row
@@ -33,6 +34,7 @@ def repair(path: str | os.PathLike[str]) -> Report:
     LockedError
         If a run writes them, or a worker of one.
     """
+    require_here(path, "repair")
     path = Path(path)
     require_no_shard(path)
     with ExitStack() as locks:
@@ -53,6 +55,7 @@ def repair(path: str | os.PathLike[str]) -> Report:
 
 
 def _mend(report: Report) -> None:
+    assert isinstance(report.path, Path)
     if report.opened:
         finished = report.finished and not report.problems
         _rewrite(report.path, report.sound, report.failures, finished)

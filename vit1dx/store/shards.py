@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import h5py
 
 from ..errors import StoreError, TrackError, WriteError
-from .catalogue import Catalogue, Contents
+from ..remote import AnyPath, absolute, path_of
+from .catalogue import Catalogue, Contents, key_of
 from .existing import require_replaceable, why_not_extended
 from .format import Heading
 from .index import Row
@@ -239,7 +240,7 @@ class FeatureFolder(Features):
 
     Parameters
     ----------
-    path : path
+    path : path or URL
 
     Raises
     ------
@@ -248,18 +249,19 @@ class FeatureFolder(Features):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path, self._place = Path(path), os.path.abspath(path)
-        self._shards = feature_files(Path(self._place))
+        self.path = path_of(path)
+        self._place = absolute(self.path)
+        self._shards = feature_files(self._place)
         if not self._shards:
-            raise StoreError(f"no feature files in {path}")
-        self._open: dict[Path, FeatureFile] = {}
+            raise StoreError(f"no feature files in {self.path}")
+        self._open: dict[AnyPath, FeatureFile] = {}
         self._is_closed = False
         self._guard = threading.RLock()
         self._first: FeatureFile | None = None
-        self._catalogue = Catalogue(Path(self._place), self._shards, self._contents)
+        self._catalogue = Catalogue(self._place, self._shards, self._contents)
         try:
             first = self._shard(self._shards[0])
-            self.parts = state_of_parts(Path(self._place), self._shards, self._is_finished)
+            self.parts = state_of_parts(self._place, self._shards, self._is_finished)
             finished = self.parts.whole if self.parts else self._is_finished(self._shards[-1])
         except BaseException:
             self.close()
@@ -268,11 +270,11 @@ class FeatureFolder(Features):
         self.attributes = {**first.attributes, "finished": int(finished)}
         del self.attributes["shard"]
 
-    def _is_finished(self, shard: Path) -> bool:
+    def _is_finished(self, shard: AnyPath) -> bool:
         known = self._catalogue.is_finished(shard)
         return bool(self._shard(shard).attributes.get("finished")) if known is None else known
 
-    def _contents(self, path: Path) -> Contents:
+    def _contents(self, path: AnyPath) -> Contents:
         shard = self._shard(path)
         return Contents(shard.index(), shard.failed(), bool(shard.attributes.get("finished")))
 
@@ -315,7 +317,7 @@ class FeatureFolder(Features):
                 raise StoreError(f"{self.path} was closed")
             yield self._catalogue
 
-    def _shard(self, path: Path) -> FeatureFile:
+    def _shard(self, path: AnyPath) -> FeatureFile:
         """A shard, opened if it is not; the one that was not needed for longest is closed then."""
         if self._is_closed:
             raise StoreError(f"{self.path} was closed")
@@ -334,13 +336,13 @@ class FeatureFolder(Features):
         with self._guard:
             return self._shard(self._home(track_id)).visit(track_id, take)
 
-    def _home(self, track_id: str) -> Path:
+    def _home(self, track_id: str) -> AnyPath:
         home = self.shard_of(track_id)
         if home is None:
             raise TrackError(no_track(track_id, self))
         return home
 
-    def shard_of(self, track_id: str) -> Path | None:
+    def shard_of(self, track_id: str) -> AnyPath | None:
         """The shard that a track is in; None if there is no such track."""
         with self._looking() as catalogue:
             return catalogue.shard_of(track_id)
@@ -358,10 +360,10 @@ class FeatureFolder(Features):
 
     def homes(self, track_ids: Iterable[str]) -> Iterator[tuple[FeatureFile, list[str]]]:
         """See `Features`."""
-        found: dict[Path, list[str]] = {}
+        found: dict[AnyPath, list[str]] = {}
         for track_id in track_ids:
             found.setdefault(self._home(track_id), []).append(track_id)
-        for path, ids in sorted(found.items()):
+        for path, ids in sorted(found.items(), key=lambda item: key_of(item[0])):
             yield self._shard(path), ids
 
     def __iter__(self) -> Iterator[str]:
@@ -379,6 +381,9 @@ class FeatureFolder(Features):
 def open_features(path: str | os.PathLike[str]) -> Features:
     """Open a feature file, or a folder of shards; also ``vit1dx.open``.
 
+    What is behind a URL (``"s3://bucket/feats/"``; extra ``cloud``) is read where it is, and as it
+    is when its shards are opened.
+
     Raises
     ------
     StoreError
@@ -390,7 +395,8 @@ def open_features(path: str | os.PathLike[str]) -> Features:
     ...     for track in features.values():
     ...         tokens = track.read("sequence_tokens", layer=8, start=10.0, stop=20.0)
     """
-    if not os.path.isdir(path):
+    path = path_of(path)
+    if not path.is_dir():
         return FeatureFile(path)
     features = FeatureFolder(path)
     if features.parts and not features.parts.whole:
@@ -399,7 +405,7 @@ def open_features(path: str | os.PathLike[str]) -> Features:
 
 
 def state_of_parts(
-    output: Path, shards: Sequence[Path], is_finished: Callable[[Path], bool]
+    output: AnyPath, shards: Sequence[AnyPath], is_finished: Callable[[Any], bool]
 ) -> Parts | None:
     """How far the parts of an output are; None where it is not in parts.
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,6 +14,7 @@ import numpy as np
 from .._types import Array
 from ..errors import StoreError, reason_of
 from ..model.request import Request
+from ..remote import AnyPath, path_of
 from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .index import Row
 from .means import NAME
@@ -37,7 +37,7 @@ class Report:
 
     Attributes
     ----------
-    path : Path
+    path : Path or RemotePath
         Of a feature file, or a folder of shards.
     tracks : int
         Tracks that are there.
@@ -55,7 +55,7 @@ class Report:
         How far the parts are, where it is in parts.
     """
 
-    path: Path
+    path: AnyPath
     tracks: int = 0
     sound: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Report:
 
 
 def check_file(
-    path: Path, tracks_later: Set[str] = frozenset(), failures_later: Set[str] = frozenset()
+    path: AnyPath, tracks_later: Set[str] = frozenset(), failures_later: Set[str] = frozenset()
 ) -> Report:
     """Check a feature file, but for what later shards override.
 
@@ -266,10 +266,11 @@ def verify(path: str | os.PathLike[str]) -> Report:
     StoreError
         If there is none, or a file cannot be opened as one at all.
     """
-    return combined(Path(path), check_all(Path(path)))
+    path = path_of(path)
+    return combined(path, check_all(path))
 
 
-def check_all(path: Path) -> list[Report]:
+def check_all(path: AnyPath) -> list[Report]:
     """A report on each feature file of an output, without what later shards override."""
     if not path.is_dir():
         return [check_file(path)]
@@ -290,7 +291,7 @@ def check_all(path: Path) -> list[Report]:
     return reports
 
 
-def _strange(shards: Sequence[Path]) -> dict[Path, str]:
+def _strange(shards: Sequence[AnyPath]) -> dict[AnyPath, str]:
     """Files that cannot be read as shards of one folder, each with why."""
     found, first = {}, None
     for shard in shards:
@@ -305,7 +306,7 @@ def _strange(shards: Sequence[Path]) -> dict[Path, str]:
     return found
 
 
-def combined(path: Path, reports: Sequence[Report]) -> Report:
+def combined(path: AnyPath, reports: Sequence[Report]) -> Report:
     """Reports on the shards of a folder as one; that on a file as it is."""
     if not path.is_dir():
         return reports[0]
@@ -316,7 +317,7 @@ def combined(path: Path, reports: Sequence[Report]) -> Report:
         tracks=sum(report.tracks for report in reports),
         sound=[key for report in reports for key in report.sound],
         problems=[
-            (key, text if key else f"{report.path.relative_to(path)}: {text}")
+            (key, text if key else f"{_below(path, report.path)}: {text}")
             for report in reports
             for key, text in report.problems
         ],
@@ -324,3 +325,7 @@ def combined(path: Path, reports: Sequence[Report]) -> Report:
         finished=parts.whole if parts else reports[-1].finished,
         parts=parts,
     )
+
+
+def _below(folder: AnyPath, shard: Any) -> str:
+    return str(shard.relative_to(folder))
