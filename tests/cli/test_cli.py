@@ -144,7 +144,8 @@ def test_size_is_said_before_and_holds(cli: RunCli, tmp_path: Path) -> None:
         said = result.stderr.split("expected output ")[1].split(" (")[0]
         number, unit = said.split()
         expected = float(number) * {"kB": 1e3, "MB": 1e6}[unit]
-        assert out.stat().st_size == pytest.approx(expected, rel=0.03)
+        tables = 200e3  # of any file, however few its tracks
+        assert expected * 0.97 <= out.stat().st_size <= expected * 1.03 + tables
         assert ("attention 0 B" in result.stderr) == (attention == ["none"])
 
 
@@ -254,7 +255,8 @@ def test_a_listed_folder_is_a_failure(cli: RunCli, songs: Path, tmp_path: Path) 
     assert result.returncode == 1
     with vit1dx.open(tmp_path / "f.h5") as features:
         assert len(features) == 1
-        assert [*features.failures.values()] == 2 * ["not a regular file"]
+        reasons = set(features.failures.values())
+        assert reasons == {"not a regular file", "'.' cannot name a track"}
 
 
 def test_nothing_succeeded(cli: RunCli, tmp_path: Path) -> None:

@@ -288,7 +288,9 @@ def test_every_pair_on_the_command_line(cli: RunCli, songs: Path, tmp_path: Path
         with vit1dx.open(tmp_path / output) as features:
             track = features["a/x.wav"]
             assert features.config["request"]["attention"] == kept(row)
-            extractor = Extractor(features.layers, attention=kept(row), overlap=row["overlap"])
+            extractor = Extractor(
+                features.layers, attention=kept(row), overlap=row["overlap"], pool=row["pool"]
+            )
             expected = extractor(songs / "a" / "x.wav")
             for layer in features.layers:
                 _require_near(track, layer, expected, row, features.attributes["precision"])

@@ -186,7 +186,7 @@ def test_arrays_do_not_depend_on_the_workers(
     for name, count in (("f.h5", 2), ("g.h5", workers)):
         result = cli("extract", songs, "-o", name, "--layers", "4", "--workers", str(count))
         assert result.returncode == 0, result.stderr
-    assert require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 7
+    assert require_same(tmp_path / "f.h5", tmp_path / "g.h5") == 2 * 9
 
 
 @pytest.mark.slow

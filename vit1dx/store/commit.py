@@ -28,11 +28,20 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StoreError
-from .journal import SUPERBLOCK, Disk, Journal, apply, journal_path, read_journal, sync_folder
+from .journal import (
+    SUPERBLOCK,
+    Disk,
+    Journal,
+    apply,
+    cut_of,
+    is_ours,
+    journal_path,
+    read_journal,
+    stored_end,
+    sync_folder,
+)
 
 PAGE = 4096
-#: HDF5's superblock of version 2: how it begins, and where in it stands the end of the file.
-SIGNATURE, END_AT = b"\x89HDF\r\n\x1a\n\x02", 28
 
 
 #: Close on exec, and no newline translation, each where the system knows of it.
@@ -47,22 +56,6 @@ def _read_at(file: int, view: memoryview, offset: int) -> int:
     data = os.read(file, len(view))
     view[: len(data)] = data
     return len(data)
-
-
-def is_ours(superblock: bytes) -> bool:
-    """Whether a superblock is as vit1dx writes it."""
-    return superblock.startswith(SIGNATURE)
-
-
-def stored_end(superblock: bytes) -> int:
-    """Where a file ends, by its superblock."""
-    return int.from_bytes(superblock[END_AT : END_AT + 8], "little")
-
-
-def cut_of(superblock: bytes, size: int) -> str:
-    """How a file of some size was cut; empty if it was not."""
-    end = stored_end(superblock) if is_ours(superblock) else size
-    return f"was cut, from {end} bytes to {size}" if size < end else ""
 
 
 class JournaledFile:

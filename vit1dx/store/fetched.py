@@ -6,8 +6,7 @@ import os
 from typing import Any
 
 from ..remote import RemotePath
-from .commit import cut_of, is_ours
-from .journal import SUPERBLOCK
+from .journal import SUPERBLOCK, cut_of, is_ours
 
 
 class FetchedFile:

@@ -14,6 +14,8 @@ from .place import beside
 
 #: Length of HDF5's superblock (version 2).
 SUPERBLOCK = 48
+#: HDF5's superblock of version 2: how it begins, and where in it stands the end of the file.
+SIGNATURE, END_AT = b"\x89HDF\r\n\x1a\n\x02", 28
 
 _MAGIC = b"vit1dxJ1"
 _HEAD = struct.Struct(f"<8sQQ{SUPERBLOCK}s")
@@ -93,6 +95,22 @@ class Journal:
         return superblock in (self.before, self.pages.get(0, b"")[:SUPERBLOCK])
 
 
+def is_ours(superblock: bytes) -> bool:
+    """Whether a superblock is as vit1dx writes it."""
+    return superblock.startswith(SIGNATURE)
+
+
+def stored_end(superblock: bytes) -> int:
+    """Where a file ends, by its superblock."""
+    return int.from_bytes(superblock[END_AT : END_AT + 8], "little")
+
+
+def cut_of(superblock: bytes, size: int) -> str:
+    """How a file of some size was cut; empty if it was not."""
+    end = stored_end(superblock) if is_ours(superblock) else size
+    return f"was cut, from {end} bytes to {size}" if size < end else ""
+
+
 def journal_path(path: Path) -> Path:
     """Where the journal of a file is: beside it, not beside a link to it."""
     return beside(path, ".journal")
@@ -111,6 +129,10 @@ def read_journal(path: Path) -> Journal | None:
 def recover(path: Path, disk: Disk | None = None) -> None:
     """Bring a file to its last commit; only the process that holds its lock may."""
     disk = disk or Disk()
+    if path.exists():
+        with path.open("rb") as head:
+            if not is_ours(head.read(SUPERBLOCK)):
+                return  # nor is what stands beside it
     journal = read_journal(path)
     if journal is not None:
         file = os.open(path, os.O_RDWR)
