@@ -253,16 +253,9 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *none])))
     assert again.exit_code == 0
     assert json.loads((tmp_path / "o" / "probes.json").read_text()) == found
-    # Nor are baselines that an earlier measurement has.
-    elsewhere = [*arguments[:-1], tmp_path / "o2", "--baselines", tmp_path / "o" / "probes.json"]
-    third = CliRunner().invoke(app, list(map(str, [weights, *elsewhere, *none])))
-    assert third.exit_code == 0, third.output
-    assert json.loads((tmp_path / "o2" / "probes.json").read_text())["local"] == found["local"]
     # Steering needs songs held back from the training ones.
     manifest = tmp_path / "corpus" / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"split": "train"', '"split": "valid"', 3))
-    for name, features in ((weights, {"layer 1", "layer 2"}), ("log-mel", {"log-mel"})):
-        made = steer.system_of(str(name), (1, 2), tmp_path)
-        steered = steer.scores(tmp_path / "corpus", made)
-        assert features <= steered.keys()
-        assert all(0 < row["chords"] <= 1 for row in steered.values())
+    steered = steer.scores(tmp_path / "corpus", steer.system_of(str(weights), (1, 2), tmp_path))
+    assert {"layer 1", "layer 2"} <= steered.keys()
+    assert all(0 < row["chords"] <= 1 for row in steered.values())
