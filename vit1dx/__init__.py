@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     )
     from .extractor import Extractor
     from .run.extract import extract
+    from .store.folder import open_features as open
     from .store.reader import Features
-    from .store.shards import open_features as open
     from .tokens import Track
 
 __all__ = [
@@ -67,7 +67,7 @@ _HOMES = {
     "Features": ("store.reader", "Features"),
     "Track": ("tokens", "Track"),
     "extract": ("run.extract", "extract"),
-    "open": ("store.shards", "open_features"),
+    "open": ("store.folder", "open_features"),
 }
 
 

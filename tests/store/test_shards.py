@@ -24,7 +24,7 @@ from vit1dx.run.estimate import grown_size
 from vit1dx.run.pool import Pool
 from vit1dx.run.run import Options, extract_all
 from vit1dx.run.sources import collect
-from vit1dx.store import shards as folder
+from vit1dx.store import folder
 from vit1dx.store import track as buffer
 from vit1dx.store.place import feature_files, parse_bytes, shard_limit
 from vit1dx.store.repair import repair

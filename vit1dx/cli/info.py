@@ -11,10 +11,10 @@ from ..errors import StoreError
 from ..model.guide import Advice, guide_for, guide_of
 from ..model.weights import SUFFIXES, read_info
 from ..remote import AnyPath, path_of, require_here
+from ..store.folder import open_features
 from ..store.format import count_codes
 from ..store.place import feature_files
 from ..store.reader import Features
-from ..store.shards import open_features
 from .config import write_config
 
 #: What a feature file's `model_trained` says; anything else is unknown.

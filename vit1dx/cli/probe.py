@@ -246,7 +246,7 @@ def probe(
     if plot is not None:
         plot_layers(report, plot)
     if save is not None:
-        from ..store.shards import open_features
+        from ..store.folder import open_features
 
         with open_features(features) as opened:
             save_probe(fitted(opened, best, data, report, options), save)
@@ -279,7 +279,7 @@ def predict(
         from ..probe.saved import load
     except ImportError as error:
         raise _lacking(error) from None
-    from ..store.shards import open_features
+    from ..store.folder import open_features
 
     saved = load(probe_file)
     with open_features(features) as opened:
@@ -309,7 +309,7 @@ def _layers(features: str, layers: str | None) -> tuple[int, ...] | None:
         return None
     from ..config import ModelConfig
     from ..model.request import parse_layers
-    from ..store.shards import open_features
+    from ..store.folder import open_features
 
     with open_features(features) as opened:
         return parse_layers(layers or "all", ModelConfig(**opened.config["model"]))

@@ -93,7 +93,7 @@ def report(
     attention and onsets, with playback where the music is still where it was read from.
     """
     from ..show.report.write import Options, write_report
-    from ..store.shards import open_features
+    from ..store.folder import open_features
     from .see import kept_layers
 
     with open_features(source) as features:

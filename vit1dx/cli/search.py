@@ -55,7 +55,7 @@ def search(
 
     A track of the features is not compared with itself. All others are, a block at a time.
     """
-    from ..store.shards import open_features
+    from ..store.folder import open_features
     from .printing import print_json, print_table
 
     with open_features(path) as features:

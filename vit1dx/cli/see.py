@@ -244,7 +244,7 @@ def _opened(source: str, layers: str, attention: Attention) -> Iterator[Features
     """Features of a file or folder; or of music, extracted for the time that they are needed."""
     from ..audio.formats import AUDIO_EXTENSIONS
     from ..remote import path_of
-    from ..store.shards import open_features
+    from ..store.folder import open_features
 
     path = path_of(source)
     if path.suffix.lower() not in AUDIO_EXTENSIONS or path.is_dir():

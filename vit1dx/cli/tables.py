@@ -80,7 +80,7 @@ def export(
     from ..config import ModelConfig
     from ..doors.tables import export as write
     from ..model.request import parse_layers
-    from ..store.shards import open_features
+    from ..store.folder import open_features
 
     with open_features(path) as features:
         model = ModelConfig(**features.config["model"])
@@ -122,7 +122,7 @@ def ls(
 
     The first lines come at once, whatever there is; of a folder, the last shard's come first.
     """
-    from ..store.shards import open_features
+    from ..store.folder import open_features
 
     with open_features(path) as features:
         rows = sorted(features.failed().items()) if failed else features.rows()
@@ -173,7 +173,7 @@ def cat(
 ) -> None:
     """Write an array of a track to standard output."""
     from ..doors.arrays import part_of
-    from ..store.shards import open_features
+    from ..store.folder import open_features
     from ..tokens import CLOCKS
 
     if form == "npy" and sys.stdout.isatty():

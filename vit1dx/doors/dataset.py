@@ -15,9 +15,9 @@ from h5py import h5d
 from .._types import Array
 from ..errors import UsageError
 from ..remote import absolute, path_of
+from ..store.folder import open_features
 from ..store.matrix import layer_row, read_block, token_step
 from ..store.reader import Features
-from ..store.shards import open_features
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Labels: TypeAlias = Mapping[str, Any] | Callable[[str], Any]

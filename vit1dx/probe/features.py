@@ -11,8 +11,8 @@ import numpy as np
 from .._types import Array
 from ..errors import UsageError
 from ..remote import AnyPath
+from ..store.folder import open_features
 from ..store.reader import Features
-from ..store.shards import open_features
 
 #: What of a track's tokens: means of class tokens, of all tokens, both side by side; single ones.
 Tokens: TypeAlias = Literal["class", "mean", "class+mean", "sequence"]

@@ -19,9 +19,9 @@ from ..config import MelConfig
 from ..errors import AudioError, UsageError
 from ..parallel import side_by_side, usable_cores
 from ..remote import AnyPath
+from ..store.folder import open_features
 from ..store.matrix import token_step
 from ..store.reader import Features
-from ..store.shards import open_features
 from .baselines import NAMES, AudioFrames, AudioVectors, log_mel, save_frames, vectors_of
 from .data import Data, LocalLabels, gathered
 from .features import (

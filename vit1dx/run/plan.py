@@ -11,10 +11,10 @@ from typing import Any
 
 from ..errors import AudioError, UsageError
 from ..remote import AnyPath, RemotePath, is_url
+from ..store.folder import open_features
 from ..store.format import differences
 from ..store.index import Row
 from ..store.reader import Features
-from ..store.shards import open_features
 from .sources import Source
 from .worker import file_sha256
 

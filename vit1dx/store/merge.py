@@ -18,13 +18,14 @@ from ..remote import require_here
 from .choice import Choice, Duplicates, Failure, Unit
 from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
+from .folder import SHARED, FeatureFolder
 from .format import differences
 from .index import Row
 from .journal import recover
 from .lock import OutputLock
 from .place import feature_files, require_folder, require_writable, shard_limit
 from .reader import FeatureFile, Features
-from .shards import SHARED, FeatureFolder, FolderWriter
+from .shards import FolderWriter
 from .verify import Report, verify
 from .writer import FeatureWriter, Output
 

@@ -15,12 +15,12 @@ from .._types import Array
 from ..errors import StoreError, reason_of
 from ..model.request import Request
 from ..remote import AnyPath, path_of
+from .folder import state_of_parts, why_no_shard
 from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .index import Row
 from .means import NAME
 from .place import feature_files
 from .reader import FeatureFile, Parts
-from .shards import state_of_parts, why_no_shard
 from .track import checksums
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
