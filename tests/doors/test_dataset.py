@@ -74,10 +74,10 @@ def test_crops_in_workers(paths: list[Path], method: str) -> None:
         return found
 
     first = epochs(1)
-    assert first == epochs(1)
     assert first[0] != first[1]  # of two epochs
     assert first[0][:5] != first[0][5:]  # of two workers
-    if method == "fork":
+    if method == "fork":  # which starts quickly
+        assert first == epochs(1)
         assert first != epochs(2)
 
 
