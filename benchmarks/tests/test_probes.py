@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -227,12 +226,12 @@ def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
         with_baselines(measured(0.75), earlier)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @needs_data
 @needs_synth
 def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     weights = tmp_path / "small.safetensors"
-    config = replace(Config(), model=replace(Config().model, depth=2))
+    config = replace(Config(), model=replace(Config().model, depth=1))
     save(ViT1D(config), weights, "small", trained=False)
     for out, split, font in (("corpus", "train", "TimGM6mb"), ("test", "test", "MuseScore")):
         more = ["--soundfont", font if split == "train" else "TimGM6mb", "--split", split]
@@ -244,8 +243,8 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, list(map(str, [weights, *arguments, *none])))
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "o" / "probes.json").read_text())
-    for layer, context in itertools.product((1, 2), ("frame", "0.5 s")):
-        scores = found["local"]["ViT-1D"][f"layer {layer}"][context]["test"]
+    for context in ("frame", "0.5 s"):
+        scores = found["local"]["ViT-1D"]["layer 1"][context]["test"]
         assert 0 < scores["chords"]["value"] <= 1
     table = (tmp_path / "o" / "probes.md").read_text()
     assert "| spectral flux |" in table
@@ -256,6 +255,6 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     # Steering needs songs held back from the training ones.
     manifest = tmp_path / "corpus" / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"split": "train"', '"split": "valid"', 3))
-    steered = steer.scores(tmp_path / "corpus", steer.system_of(str(weights), (1, 2), tmp_path))
-    assert {"layer 1", "layer 2"} <= steered.keys()
+    steered = steer.scores(tmp_path / "corpus", steer.system_of(str(weights), (1,), tmp_path))
+    assert "layer 1" in steered
     assert all(0 < row["chords"] <= 1 for row in steered.values())
