@@ -13,13 +13,13 @@ from benchmarks.damage import KINDS, sweep
 
 @pytest.mark.slow
 def test_kills_lose_nothing_that_was_finished(tmp_path: Path) -> None:
-    figures = reliability.kills(tmp_path, 8, tracks=100, longest=2.5)
+    figures = reliability.kills(tmp_path, 4, tracks=100, longest=2.5)
     assert figures["arrays"] == 100 * 9
 
 
 @pytest.mark.slow
 def test_kills_lose_nothing_of_a_folder_of_shards(tmp_path: Path) -> None:
-    figures = reliability.shards(tmp_path, 8, tracks=100, longest=2.5)
+    figures = reliability.shards(tmp_path, 4, tracks=100, longest=2.5)
     assert figures["arrays"] == 100 * 9
 
 

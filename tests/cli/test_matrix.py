@@ -233,7 +233,7 @@ def test_what_cannot_run_is_refused_in_a_line(row: Row, small: Small) -> None:
     _require_refusal(row, small)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_pair_with_every_export(small: Small, tmp_path: Path) -> None:
     rows, refused = covering(ALL_FACTORS, runs)
     for number, row in enumerate(rows):

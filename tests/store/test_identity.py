@@ -117,14 +117,16 @@ def test_shards_may_lie_elsewhere(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_second_run_by_a_link_is_refused(cli: RunCli, tmp_path: Path) -> None:
-    short_tracks(tmp_path, 60, seconds=3.0)
+    short_tracks(tmp_path, 20, seconds=3.0)
     (tmp_path / "link.h5").symlink_to("f.h5")
     command = extract_command("--layers", "1", output="link.h5")
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         while not (tmp_path / "f.h5.lock").exists():
             time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)  # so that it cannot end before the other begins
         result = cli("extract", "music", "--layers", "1", "-o", "f.h5")
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
     assert result.returncode == 4
     assert f"f.h5 is being written by another run, process {process.pid} on" in result.stderr
     assert "remove" not in result.stderr
