@@ -268,7 +268,7 @@ def _require_refusal(row: Row, small: Small) -> None:
 BUNDLED = {"weights": ("bundled",), **OPTIONS, "layers": ("last", "4,8", "0", "0,12")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_pair_on_the_command_line(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     """With the bundled weights, and worker processes."""
     rows, refused = covering(BUNDLED, runs)
