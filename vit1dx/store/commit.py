@@ -172,8 +172,13 @@ class JournaledFile:
 
     def readinto(self, view: memoryview) -> int:
         """Fill a buffer from the position on; zeros where nothing was written."""
-        start, size = self._at, len(view)
-        done = 0
+        self.read_at(self._at, view)
+        self._at += len(view)
+        return len(view)
+
+    def read_at(self, start: int, view: memoryview) -> None:
+        """Fill a buffer from an offset on; threads may do so side by side where nothing writes."""
+        size, done = len(view), 0
         try:
             while done < size:
                 count = _read_at(self._file, view[done:], start + done)
@@ -189,8 +194,6 @@ class JournaledFile:
             first, last = max(at, start), min(at + len(page), start + size)
             if first < last:
                 view[first - start : last - start] = page[first - at : last - at]
-        self._at += size
-        return size
 
     def write(self, data: memoryview) -> int:
         """Append what is behind the last commit, and hold what is not."""
