@@ -13,12 +13,11 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5o, h5t
 
-from .._types import Array
 from ..errors import reason_of
 from ..model.request import Request
 from ..parallel import side_by_side, usable_cores
 from .committed import CommittedFile
-from .format import LAYER_AXES, SHARED_SCALES, axes_of
+from .format import LAYER_AXES, SHARED_SCALES, axes_of, values_in
 from .means import NAME
 from .values import Values, problems_by_hdf5, values_of
 
@@ -114,7 +113,7 @@ class Soundness:
                 yield from problems_by_hdf5(name, h5py.Dataset(held[name]))
 
     def _layer_problems(self, name: str, scale: h5d.DatasetID) -> Iterator[str]:
-        there, here = _read(scale).tolist(), self._layers[name]
+        there, here = values_in(scale).tolist(), self._layers[name]
         if there != here and name == "layer":
             yield f"has layers {there}, the file {here}"
         elif there != here:
@@ -126,17 +125,11 @@ class Soundness:
             return
         try:
             row = self._means[place]
-            mean = _read(h5d.open(group, NAME.encode())) if NAME in self._axes else row
+            mean = values_in(h5d.open(group, NAME.encode())) if NAME in self._axes else row
             if not np.isnan(row).all() and row.tobytes() != mean.tobytes():
                 yield f"{NAME} differs from its row in the index"
         except Exception as error:  # HDF5 raises whatever a damaged byte leads to
             yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
-
-
-def _read(data: h5d.DatasetID) -> Array:
-    values = np.empty(data.shape, data.dtype)
-    data.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-    return values
 
 
 def names_in(group: h5g.GroupID) -> list[str]:
