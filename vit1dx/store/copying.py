@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import h5py
-import numpy as np
 from h5py import h5a, h5d, h5o
 
 from ..errors import StoreError, reason_of
 from ..model.request import Request
-from .format import SHARED_SCALES, axes_of, references
+from .format import SHARED_SCALES, axes_of
 from .index import INDEX
+from .objects import numbers_in, reference_to, references
 from .reader import FeatureFile, plain
 from .writer import FeatureWriter, Output
 
@@ -93,7 +93,7 @@ class TrackCopier:
         for name, axes in self._axes[arrays].items():
             for axis in axes:
                 if axis not in scales:
-                    scales[axis] = _reference(track, axis)
+                    scales[axis] = reference_to(track, axis)
             attribute = h5a.open(h5d.open(track.id, name.encode()), _LIST)
             attribute.write(references([scales[axis] for axis in axes]))
         for name in arrays.difference(self._axes[arrays]):
@@ -103,7 +103,7 @@ class TrackCopier:
     def _shared_scales(self, home: FeatureWriter, track: h5py.Group) -> dict[str, h5py.Reference]:
         if home is not self._home:
             self._home = home
-            self._shared = {name: _reference(track.file, name) for name in SHARED_SCALES}
+            self._shared = {name: reference_to(track.file, name) for name in SHARED_SCALES}
         return self._shared
 
 
@@ -114,11 +114,8 @@ def _known(track: h5py.Group) -> dict[str, Any]:
     known: dict[str, Any] = {}
     for key in (key for key in INDEX if key.encode() in names):
         attribute = h5a.open(track.id, key.encode())
-        dtype = attribute.dtype
-        if dtype.kind in "if":
-            value = np.empty(attribute.shape, dtype)
-            attribute.read(value)
-            known[key] = value.tolist()
+        if attribute.dtype.kind in "if":
+            known[key] = numbers_in(attribute).tolist()
         else:
             known |= plain({key: track.attrs[key]})
     return known
@@ -146,7 +143,3 @@ def _addresses(scales: Mapping[str, h5py.Dataset]) -> dict[int, str]:
 def _address(data: h5py.Dataset) -> int:
     """What tells an object of a file from others."""
     return int(h5py.h5o.get_info(data.id).addr)
-
-
-def _reference(home: h5py.Group, axis: str) -> h5py.Reference:
-    return h5py.h5r.create(home.id, axis.encode(), h5py.h5r.OBJECT)

@@ -17,8 +17,9 @@ from ..errors import reason_of
 from ..model.request import Request
 from ..parallel import side_by_side, usable_cores
 from .committed import CommittedFile
-from .format import LAYER_AXES, SHARED_SCALES, axes_of, values_in
+from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .means import NAME
+from .objects import values_in
 from .values import Values, problems_by_hdf5, values_of
 
 #: Threads that read values; more would wait for the disk, or for memory.

@@ -18,6 +18,7 @@ import numpy as np
 from h5py import h5a, h5d
 
 from .._types import Array
+from .objects import numbers_in
 
 #: How far from 1 a row of attention may add up, by the dtype it is stored in.
 ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
@@ -88,10 +89,7 @@ def recorded_of(data: h5d.DatasetID) -> list[int] | None:
     """The checksums of an array, one a layer unless it has one axis; None if it has none."""
     if not h5a.exists(data, b"crc32"):
         return None
-    attribute = h5a.open(data, b"crc32")
-    sums = np.empty(attribute.shape, attribute.dtype)
-    attribute.read(sums)
-    return list(sums.reshape(-1).tolist())
+    return list(numbers_in(h5a.open(data, b"crc32")).reshape(-1).tolist())
 
 
 def values_of(name: str, data: h5d.DatasetID, end: int) -> Values | None:

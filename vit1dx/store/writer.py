@@ -23,10 +23,11 @@ from ..errors import AudioError, StoreError, WriteError
 from ..model.request import DType, Request
 from .commit import JournaledFile
 from .existing import require_extendable, require_replaceable
-from .format import VERSIONS, Heading, add_scale, storable, values_in, warning_codes
+from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
 from .journal import recover, sync_folder
 from .means import NAME, Means, create_means
+from .objects import values_in
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
 
