@@ -62,7 +62,7 @@ def test_the_command_prints_it(cli: RunCli, songs: Path, tmp_path: Path) -> None
 def test_of_a_part_it_tells_what_the_part_would_do(songs: Path, tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
     for number in range(6):
-        shutil.copy(next(songs.iterdir()), tmp_path / "music" / f"{number}.wav")
+        shutil.copy(next(songs.rglob("*.wav")), tmp_path / "music" / f"{number}.wav")
 
     def told(part: str, output: str = "f/", **options: Any) -> vit1dx.Summary:
         return vit1dx.extract(
