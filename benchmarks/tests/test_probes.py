@@ -230,17 +230,8 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     real = tmp_path / "real"
     _recordings(real)
     arguments = ["--corpus", tmp_path / "corpus", "--test", tmp_path / "test", "-o", tmp_path / "o"]
-    more: list[str | Path] = [
-        "--data",
-        tmp_path,
-        "--albums",
-        real,
-        "--seeds",
-        "2",
-        "--share",
-        "0.1",
-    ]
-    result = CliRunner().invoke(app, list(map(str, [weights, *arguments, *more])))
+    other = ["--data", tmp_path, "--albums", real, "--seeds", "2", "--share", "0.1"]
+    result = CliRunner().invoke(app, list(map(str, [weights, *arguments, *other])))
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "o" / "probes.json").read_text())
     for task in ("chords", "notes"):
@@ -253,7 +244,7 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
     assert table in result.output
     assert {row["task"] for row in guide(found)["tasks"]} >= {"chords", "notes", "key"}
     # What has not changed is not measured again.
-    again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *more])))
+    again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *other])))
     assert again.exit_code == 0
     assert json.loads((tmp_path / "o" / "probes.json").read_text()) == found
     # Steering needs songs held back from the training ones.

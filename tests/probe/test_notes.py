@@ -111,7 +111,7 @@ def test_from_a_folder_to_predictions(cli: RunCli, tmp_path: Path) -> None:
         rows = note_rows(np.arange(FRAMES) / RATE, known, ("48", "60", "72"), 1.0)
         text = "".join(f"{start:.4f} {end:.4f} {pitch}\n" for start, end, pitch in rows)
         (tmp_path / f"{number}.notes").write_text(text)
-    write_features(tmp_path / "f.h5", truth, noise=0.3)
+    write_features(tmp_path / "f.h5", truth, noise=0.1)
     splits = "".join(f"{n},{'train' if n < 6 else 'test'}\n" for n in range(8))
     (tmp_path / "splits.csv").write_text("track,split\n" + splits)
     split = ("--split-column", "split", "--metadata", "splits.csv", "--seeds", "3")
