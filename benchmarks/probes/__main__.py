@@ -22,6 +22,7 @@ from benchmarks.probes.collection import ONSET_TRACKS, SIMILARITY_TRACKS, Sets, 
 from benchmarks.probes.labels import write_labels
 from benchmarks.probes.report import UNTRAINED, VIT, markdown
 from benchmarks.probes.tasks import Kept
+from vit1dx.errors import UsageError
 from vit1dx.model.request import parse_layers
 from vit1dx.model.weights import WeightsInfo, read_info
 from vit1dx.probe.options import Baselines
@@ -30,7 +31,7 @@ from weights.recipe import DEFAULT_DATA
 UNTRAINED_LAYERS = (1, 4, 8, 12)
 KINDS = ("local", "whole", "albums")
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
@@ -146,7 +147,13 @@ class Run:
         baselines: Baselines = "all" if system == VIT else "majority"  # once
         for task in names:
             job = partial(tasks.probed, task, features, labels, self._seeds, baselines)
-            found.setdefault(task, {})[system] = self._once(task, system, job=job)
+            try:
+                report = self._once(task, system, job=job)
+            except UsageError as error:  # such as of styles, where no song was composed
+                self._console.print(f"left out: {task}, as {error}")
+                found.pop(task, None)
+            else:
+                found.setdefault(task, {})[system] = report
 
     def of_recordings(self, data: Path) -> dict[str, Any]:
         """Other halves and robustness, on real music and loops; nothing where there are none."""
