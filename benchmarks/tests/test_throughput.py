@@ -34,8 +34,9 @@ def test_a_tiny_run(tmp_path: Path) -> None:
     costs = found["contenders"][ours]["rounds"][0]
     assert costs["audio"] == 2 * 6 - 1
     assert min(costs["whole"].values()) > 0
-    assert list(found["parts"]) == ["decode", "resample", "mel", "model onnx fp32 4,8"]
-    assert found["contenders"][ours]["parts_cpu_a_second"] > 0
+    stages = ["decode", "resample", "mel", "model onnx fp32 4,8"]
+    assert list(found["parts_cpu_a_second"]) == list(costs["parts"]) == stages
+    assert found["contenders"][ours]["share_of_parts"] > 0
     table = (tmp_path / "throughput.md").read_text()
     assert f"| {ours} |" in table
     assert found["machine"]["processor"] in table
@@ -74,15 +75,16 @@ def test_a_command_that_fails_says_why() -> None:
 def test_shares_are_of_medians() -> None:
     one = vit1dx("onnx fp32")
     results = Results(entered={one.name: one})
-    for seconds, start in ((12.0, 2.0), (13.0, 1.0), (11.5, 1.5)):
-        taken = Round(Cost(start, 1, 0), Cost(seconds, 6, 0), 2000.0)
+    stages = ("decode", "resample", "mel", "model onnx fp32 all")
+    for seconds, start, part in ((12.0, 2.0, 1e-4), (13.0, 1.0, 5e-4), (11.5, 1.5, 6e-4)):
+        parts = dict.fromkeys(stages, Part(1.0, part))
+        taken = Round(Cost(start, 1, 0), Cost(seconds, 6, 0), 2000.0, parts)
         results.rounds[one.name].append(taken)
         results.rounds["naive script"].append(Round(taken.start, taken.whole, 500.0))
-    for stage in ("decode", "resample", "mel", "model onnx fp32 all"):
-        results.parts[stage] = [Part(seconds, 0.0005) for seconds in (0.001, 0.002, 0.5)]
     assert results.rate(one.name) == 200
     assert results.cpu(one.name) == pytest.approx(5 / 2000)
     assert results.cpu("naive script") == pytest.approx(5 / 500)
-    assert results.parts_cpu(one) == pytest.approx(4 * 0.0005)
+    assert results.share(one.name) == pytest.approx(4 * 5e-4 / (5 / 2000))
+    assert results.parts == dict.fromkeys(stages, 5e-4)
     assert results.cpu("none") is None
-    assert results.parts_cpu(vit1dx("onnx int8")) is None
+    assert results.share("naive script") is None

@@ -30,7 +30,7 @@ from vit1dx.extractor import BATCH_WINDOWS, Extractor
 from vit1dx.parallel import usable_cores
 
 STAGES = ("decode", "resample", "mel", "model")
-LEAST_SECONDS = 1.5
+LEAST_SECONDS = 2.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 

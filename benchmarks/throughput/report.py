@@ -25,15 +25,12 @@ def as_json(results: Results) -> dict[str, Any]:
             name: {
                 "times_real_time": results.rate(name),
                 "cpu_a_second": results.cpu(name),
-                "parts_cpu_a_second": results.parts_cpu(results.entered[name]),
+                "share_of_parts": results.share(name),
                 "rounds": [dataclasses.asdict(one) for one in rounds],
             }
             for name, rounds in results.rounds.items()
         },
-        "parts": {
-            name: [dataclasses.asdict(one) for one in taken]
-            for name, taken in results.parts.items()
-        },
+        "parts_cpu_a_second": results.parts,
         "skipped": results.skipped,
     }
 
@@ -69,7 +66,7 @@ def _contenders(results: Results) -> str:
     rows = []
     for name, rounds in results.rounds.items():
         rate, cpu = results.rate(name), results.cpu(name)
-        alone = results.parts_cpu(results.entered[name])
+        share = results.share(name)
         assert rate is not None
         assert cpu is not None
         rows.append(
@@ -79,7 +76,7 @@ def _contenders(results: Results) -> str:
                 f"{rate / base:.2f}" if base else "",
                 f"{cpu * 3600:.1f}",
                 f"{base_cpu / cpu:.2f}" if base_cpu else "",
-                f"{alone / cpu:.2f}" if alone else "",
+                f"{share:.2f}" if share else "",
                 f"{median(r.start.seconds for r in rounds):.1f}; "
                 f"{median(r.start.cpu for r in rounds):.1f}",
                 f"{max(one.whole.memory for one in rounds) >> 20}",
@@ -90,8 +87,5 @@ def _contenders(results: Results) -> str:
 
 
 def _parts(results: Results) -> str:
-    rows = [
-        [stage, f"{1 / median(one.cpu for one in taken):.0f}"]
-        for stage, taken in results.parts.items()
-    ]
+    rows = [[stage, f"{1 / cpu:.0f}"] for stage, cpu in results.parts.items()]
     return table(["part alone", "times real time, a core"], rows)

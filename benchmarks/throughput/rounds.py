@@ -25,11 +25,14 @@ class Round:
     start, whole : Cost
     audio : float
         Seconds that `whole` extracts more than `start`.
+    parts : dict of Part, by stage
+        Of vit1dx: what each takes alone, measured directly afterwards, as machines have moods.
     """
 
     start: Cost
     whole: Cost
     audio: float
+    parts: dict[str, Part] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -42,6 +45,11 @@ class Round:
         """Processor time a second of audio, once started."""
         return (self.whole.cpu - self.start.cpu) / self.audio
 
+    @property
+    def share(self) -> float | None:
+        """What the parts take alone, of that."""
+        return sum(part.cpu for part in self.parts.values()) / self.cpu if self.parts else None
+
 
 @dataclass
 class Results:
@@ -52,15 +60,12 @@ class Results:
     entered : dict of Contender, by name
         Those that run.
     rounds : dict of lists of Round, by contender
-    parts : dict of lists of Part, by stage
-        The model's by way and layers, as "model onnx fp32 4,8".
     skipped : dict of str, by contender
         Why.
     """
 
     entered: dict[str, Contender] = field(default_factory=dict)
     rounds: dict[str, list[Round]] = field(default_factory=lambda: defaultdict(list))
-    parts: dict[str, list[Part]] = field(default_factory=lambda: defaultdict(list))
     skipped: dict[str, str] = field(default_factory=dict)
 
     def rate(self, name: str) -> float | None:
@@ -71,16 +76,26 @@ class Results:
         """Median processor time of a contender a second of audio."""
         return median(r.cpu for r in self.rounds[name]) if name in self.rounds else None
 
-    def parts_cpu(self, one: Contender) -> float | None:
-        """Processor time a second of audio of the stages of vit1dx alone."""
-        names = [*STAGES[:-1], _model(one)]
-        if not set(names) <= set(self.parts):
-            return None
-        return sum(median(part.cpu for part in self.parts[name]) for name in names)
+    def share(self, name: str) -> float | None:
+        """Median share of the parts of a contender in its processor time."""
+        shares = [r.share for r in self.rounds.get(name, []) if r.share is not None]
+        return median(shares) if shares else None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Median processor time a second of audio of each stage alone.
+
+        The model's are by way and layers, as "model onnx fp32 4,8".
+        """
+        found = defaultdict(list)
+        for rounds in self.rounds.values():
+            for stage, part in (item for one in rounds for item in one.parts.items()):
+                found[stage].append(part.cpu)
+        return {stage: median(found[stage]) for stage in sorted(found, key=_place)}
 
 
-def _model(one: Contender) -> str:
-    return f"model {one.way} {one.layers}"
+def _place(stage: str) -> int:
+    return STAGES.index(stage.split()[0])
 
 
 def run(
@@ -93,7 +108,6 @@ def run(
     for _ in range(repeat):
         for one in able:
             results.rounds[one.name].append(_round(one, collection, songs, scratch))
-        _parts(collection, able, results)
     return results
 
 
@@ -110,12 +124,12 @@ def _round(contender: Contender, collection: Collection, songs: int, scratch: Pa
     count = min(songs, contender.most_songs or songs)
     start = contender.run(collection.single(START_SECONDS, "mp3"), scratch)
     whole = contender.run(collection.songs(count), scratch)
-    return Round(start, whole, count * collection.song_seconds - START_SECONDS)
+    parts = _parts(contender, collection) if contender.way else {}
+    return Round(start, whole, count * collection.song_seconds - START_SECONDS, parts)
 
 
-def _parts(collection: Collection, able: Sequence[Contender], results: Results) -> None:
+def _parts(one: Contender, collection: Collection) -> dict[str, Part]:
     song = next(collection.songs(1).iterdir())
-    for stage in STAGES[:-1]:
-        results.parts[stage].append(measure(stage, song))
-    for name, one in {_model(one): one for one in able if one.way}.items():
-        results.parts[name].append(measure("model", song, one.way, one.layers))
+    parts = {stage: measure(stage, song) for stage in STAGES[:-1]}
+    model = f"model {one.way} {one.layers}"
+    return {**parts, model: measure("model", song, one.way, one.layers)}

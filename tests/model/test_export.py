@@ -13,7 +13,8 @@ from vit1dx.config import Config, MelConfig, ModelConfig
 from vit1dx.errors import BackendError, StoreError, UsageError, Vit1dxError, WeightsError
 from vit1dx.model.backend import find_weights, load_backend
 from vit1dx.model.export import TOLERANCE, export
-from vit1dx.model.graph import attention_name, layer_name, prune
+from vit1dx.model.graph import attention_name, layer_name
+from vit1dx.model.pruned import prune
 from vit1dx.model.request import Request
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.model.weights import BUNDLED, bundled, load_onnx, read_info, sha256

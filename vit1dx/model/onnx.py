@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
-import onnx
 import onnxruntime as ort
 
 from .._types import Array
+from .._version import __version__
 from ..errors import BackendError, WeightsError, reason_of
-from .graph import Outputs, asked_of
-from .quantise import quantised
+from . import cache
+from .graph import Outputs
 from .request import Request, device_kind, device_number
 from .weights import WeightsInfo
 
@@ -34,9 +35,7 @@ class OnnxBackend:
     ) -> None:
         self._outputs = Outputs.of(request, info)
         self.device = _choose(device)
-        graph = asked_of(info, self._outputs)
-        if precision == "int8" != info.precision:
-            graph = quantised(graph)
+        graph = _graph(info, self._outputs, precision == "int8" != info.precision)
         self._session = _start(graph, self.device, info)
         # Where a provider does not load, ONNX Runtime goes on without it.
         if PROVIDERS[device_kind(self.device)] not in self._session.get_providers():
@@ -50,7 +49,22 @@ class OnnxBackend:
         return self._outputs.by_layer(self._session.run(self._outputs.names, {"mel": mel}))
 
 
-def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.InferenceSession:
+def _graph(info: WeightsInfo, outputs: Outputs, in_integers: bool) -> bytes:
+    """The graph to run, as an earlier start cut it down, or anew."""
+    key = json.dumps(["graph", __version__, info.sha256, outputs.names, in_integers])
+    kept = cache.read(key)
+    if kept is not None:
+        return kept
+    from .pruned import asked_of  # ONNX takes as long to import as ONNX Runtime to start
+    from .quantise import quantised
+
+    graph = asked_of(info, outputs)
+    made: bytes = (quantised(graph) if in_integers else graph).SerializeToString()
+    cache.write(key, made)
+    return made
+
+
+def _start(graph: bytes, device: str, info: WeightsInfo) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1  # sessions side by side beat one on all cores
     options.log_severity_level = 3
@@ -58,7 +72,7 @@ def _start(graph: onnx.ModelProto, device: str, info: WeightsInfo) -> ort.Infere
     number = {"device_id": str(device_number(device))} if kind == "cuda" else {}
     provider = PROVIDERS[kind], number
     try:
-        return ort.InferenceSession(graph.SerializeToString(), options, providers=[provider])
+        return ort.InferenceSession(graph, options, providers=[provider])
     except Exception as error:  # its exceptions have no base of their own
         raise WeightsError(f"ONNX Runtime refuses {info.path}: {reason_of(error)}") from error
 

@@ -13,8 +13,8 @@ from .._version import __version__
 from ..errors import BackendError, WeightsError, reason_of
 from ..parallel import usable_cores
 from ..processor import instruction_sets, multiplies_bf16, processor_name
-from . import compiled
-from .graph import Outputs, asked_of
+from . import cache
+from .graph import Outputs
 from .request import Request
 from .weights import WeightsInfo
 
@@ -74,7 +74,7 @@ class OpenVinoBackend:
 
     def _cached(self, info: WeightsInfo) -> Any:
         """The model as an earlier process compiled it; None if there is none that loads."""
-        content = compiled.read(self._key(info))
+        content = cache.read(self._key(info))
         if content is None:
             return None
         try:
@@ -83,6 +83,8 @@ class OpenVinoBackend:
             return None
 
     def _compile(self, info: WeightsInfo) -> Any:
+        from .pruned import asked_of  # ONNX takes long to import
+
         graph = asked_of(info, self._outputs)
         core = openvino.Core()
         try:
@@ -90,7 +92,7 @@ class OpenVinoBackend:
             made = core.compile_model(model, "CPU", self._settings)
         except Exception as error:
             raise WeightsError(f"OpenVINO refuses {info.path}: {reason_of(error)}") from error
-        compiled.write(self._key(info), made.export_model().getvalue())
+        cache.write(self._key(info), made.export_model().getvalue())
         return made
 
     def _key(self, info: WeightsInfo) -> str:

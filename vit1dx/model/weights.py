@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._types import Array
+from .._version import __version__
 from ..config import Config
 from ..errors import UsageError, WeightsError
 from ..remote import AnyPath
+from . import cache
 
 if TYPE_CHECKING:
     import onnx
@@ -224,7 +226,21 @@ def _safetensors_info(path: Path) -> WeightsInfo:
 
 
 def _onnx_info(path: Path) -> WeightsInfo:
-    return onnx_info(load_onnx(path), path)
+    """What an ONNX model is, as an earlier start found it, or anew: reading it all takes long."""
+    key = json.dumps(["info", __version__, path.stem, _identity(path)])
+    kept = cache.read(key)
+    if kept is not None:
+        return _restored(json.loads(kept), path)
+    info = onnx_info(load_onnx(path), path)
+    known = {**vars(info), "config": info.config.to_json(), "path": None}
+    cache.write(key, json.dumps(known).encode())
+    return info
+
+
+def _restored(known: dict[str, Any], path: Path) -> WeightsInfo:
+    lists = {key: tuple(value) for key, value in known.items() if isinstance(value, list)}
+    config = Config.from_json(known["config"])
+    return WeightsInfo(**{**known, **lists, "config": config, "path": path})
 
 
 def onnx_info(model: onnx.ModelProto, path: Path) -> WeightsInfo:

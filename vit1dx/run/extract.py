@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..audio.files import printable
 from ..errors import NoFilesError, UsageError
@@ -14,7 +14,6 @@ from ..model.backend import likely_backend
 from ..model.request import Attention, BackendName, DType, Precision, TokenKind
 from ..remote import AnyPath, path_of
 from ..store.place import Part, require_part_folder, shard_limit
-from .cluster import Cluster
 from .forecast import forecast_all
 from .lists import Entry, FileList
 from .mirdata import collect_mirdata
@@ -27,6 +26,9 @@ from .segments import collect_segments
 from .sources import PassedOver, Source, collect
 from .stream import require_names, stream
 from .upload import RemoteOutput, remote_output
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -218,7 +220,7 @@ def extract(
     )
     likely = likely_backend(weights, backend, precision)
     # A worker imports its libraries while files are looked for.
-    with Pool(likely) if scheduler is None else Cluster(scheduler) as processes:
+    with Pool(likely) if scheduler is None else _cluster(scheduler) as processes:
         extractor = Extractor(
             layers,
             tokens=tokens,
@@ -374,6 +376,12 @@ def _require_alone(
         raise UsageError(f"--workers {workers} with --scheduler; the cluster has its own")
     if part is not None:
         raise UsageError(f"--part {part} with --scheduler, which shares the files out by itself")
+
+
+def _cluster(scheduler: str) -> Cluster:
+    from .cluster import Cluster  # with what it imports, a tenth of the start of a run without
+
+    return Cluster(scheduler)
 
 
 def _place(whole: AnyPath, upload: RemoteOutput | None, share: Part | None) -> Path:

@@ -30,7 +30,7 @@ AUDIO_LIKE_EXTENSIONS = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A part of a file, from `start` up to `end`, s; an end of None is the file's."""
 
@@ -41,7 +41,7 @@ class Segment:
         return f"{self.start:.15g}-" + ("" if self.end is None else f"{self.end:.15g}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A file to extract.
 

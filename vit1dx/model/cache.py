@@ -1,4 +1,4 @@
-"""Compiled models, kept for the next start in the user's folder for caches."""
+"""What starting works out of a model, kept for the next start in the user's folder for caches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-#: Files kept, the last ones used; one is as large as a model.
-KEPT = 12
-_SUFFIX = ".compiled"
+#: Files kept, the last ones used; one is as large as a model, or a few lines.
+KEPT = 24
+_SUFFIX = ".kept"
 _DIGEST = hashlib.sha256().digest_size
 
 
