@@ -29,7 +29,7 @@ from vit1dx.probe.options import Baselines
 from weights.recipe import DEFAULT_DATA
 
 UNTRAINED_LAYERS = (1, 4, 8, 12)
-KINDS = ("local", "whole", "albums")
+KINDS = ("local", "whole", "onsets", "similarity")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -61,8 +61,7 @@ def main(
     run = Run(out, {VIT: (weights, wanted), UNTRAINED: (nobody, some)}, sets, seeds, about)
     found = {"about": about, **run.of_renders()}
     found["recordings"] = run.of_recordings(data)
-    if albums:
-        run.of_albums(albums, found)
+    found |= run.of_albums(albums) if albums else {"albums": {}, "halves": {}}
     (out / "probes.json").write_text(json.dumps(found, indent=1) + "\n")
     (out / "probes.md").write_text(markdown(found))
     print(markdown(found))
@@ -118,7 +117,6 @@ class Run:
         write_labels(sets.local, sets.everything, labels)
         fit, test = sets.local_fit[:ONSET_TRACKS], sets.local_test
         found: dict[str, Any] = {kind: {} for kind in KINDS}
-        found |= {"onsets": {}, "similarity": {}}
         for name, (weights, layers) in self._systems.items():
             local = self._features(name, "local", tasks.of_renders(sets.local), "sequence")
             whole = self._features(name, "whole", tasks.of_renders(sets.whole), "mean,class")
@@ -174,18 +172,20 @@ class Run:
         made = {name: systems.tokens(*given) for name, given in self._systems.items()}
         return {**made, systems.LOG_MEL: systems.of_log_mel}
 
-    def of_albums(self, corpus: Path, found: dict[str, Any]) -> None:
+    def of_albums(self, corpus: Path) -> dict[str, Any]:
         """Albums, artists and other halves, on recordings that were never trained on."""
         folder = self._out / "albums"
         tracks = recordings.with_table(corpus, folder)
+        found: dict[str, Any] = {}
         for name in self._systems:
             features = self._features(name, "albums", tracks, "mean,class")
-            self._tasks(found["albums"], tasks.ALBUMS, name, features, folder)
+            self._tasks(found, tasks.ALBUMS, name, features, folder)
         paths = [path for _, path in tracks]
-        found["halves"] = {
+        halves = {
             name: self._once("halves", name, job=partial(recordings.retrieval, system, paths))
             for name, system in self._describing().items()
         }
+        return {"albums": found, "halves": halves}
 
 
 if __name__ == "__main__":

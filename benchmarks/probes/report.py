@@ -19,13 +19,15 @@ def markdown(found: Table) -> str:
     """All tables of what `python -m benchmarks.probes` found."""
     parts = [_about(found["about"])]
     parts += _tasks("Local tasks: single frames", found["local"])
-    parts += [*_tasks("Global tasks: one vector a track", found["whole"]), _claim_1(found["whole"])]
+    parts += _tasks("Global tasks: one vector a track", found["whole"])
+    parts.append(_claim_1(found["whole"]))
     parts += [_onsets(found["onsets"]), _similarity(found["similarity"])]
     if found["recordings"]:
         parts += [_retrieval(found["recordings"]), _robustness(found["recordings"]["robustness"])]
-    if found["albums"]:
-        parts += _tasks("Recordings of albums that were never trained on", found["albums"])
-        parts.append(f"Share of halves (%) whose nearest is their other one:\n\n{_halves(found)}")
+    parts += _tasks("Recordings of albums that were never trained on", found["albums"])
+    if found["halves"]:
+        parts.append("Share of halves of these recordings (%) whose nearest is their other one:\n")
+        parts.append(_shares(found["halves"]))
     return "\n".join(parts)
 
 
@@ -62,6 +64,8 @@ def _chosen(report: Report) -> str:
 
 def _tasks(title: str, reports: Table) -> list[str]:
     """What was chosen of each system beside baselines, and then each layer."""
+    if not reports:
+        return []
     first = next(iter(reports.values()))
     names = [line["name"] for line in first[VIT]["lines"] if line["layer"] is None]
     rows = [
@@ -137,10 +141,6 @@ def _retrieval(found: Table) -> str:
         "Share of halves (%) whose nearest neighbour among all other halves is the other half of "
         "their recording:\n\n" + _shares(found["retrieval"])
     )
-
-
-def _halves(found: Table) -> str:
-    return _shares(found["halves"])
 
 
 def _shares(found: Table) -> str:
