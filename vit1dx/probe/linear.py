@@ -288,10 +288,10 @@ def _cross_entropy(logits: Array, classes: Array) -> tuple[float, Array]:
 def _tag_loss(logits: Array, target: Array) -> tuple[float, Array]:
     """Binary cross-entropy, summed over tags: each is fitted as if alone."""
     power = np.exp(-np.abs(logits))  # what softplus and sigmoid have in common
-    total = 1 + power
-    softplus = np.maximum(logits, 0) + np.log(total)
+    # Not log(1 + power): what rounds off there, of many quiet outputs, stops a fit too soon.
+    softplus = np.maximum(logits, 0) + np.log1p(power)
     value = float(np.sum(softplus - target * logits, dtype=np.float64)) / len(target)
-    chance = np.where(logits >= 0, np.float32(1), power) / total
+    chance = np.where(logits >= 0, np.float32(1), power) / (1 + power)
     return value, ((chance - target) / np.float32(len(target))).astype(np.float32)
 
 
