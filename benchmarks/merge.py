@@ -1,9 +1,10 @@
 """How fast `vit1dx merge` is beside a plain copy of the same files, and how fast many shards open.
 
-    python -m benchmarks.merge copy [--megabytes 1000] [--minutes 3] [--layers 4,8]
+    python -m benchmarks.merge copy [--megabytes 1000] [--minutes 3] [--layers 4,8] [--turns 5]
     python -m benchmarks.merge shards [--count 1000]
 
-Features are synthetic: merging does not look at values.
+Features are synthetic: merging does not look at values. Each turn copies, merges and checks, and
+removes what was written, so that all find memory as much used as each other; medians are compared.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,16 +35,19 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--layers", default="4,8")
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--count", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "copy":
-            _copy(Path(folder), options.megabytes, options.minutes, options.layers)
+            inputs = _made(Path(folder), options.megabytes, options.minutes, options.layers)
+            _copy(Path(folder), inputs, options.turns)
         else:
             _shards(Path(folder), options.count)
 
 
-def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
+def _made(folder: Path, megabytes: int, minutes: float, layers: str) -> list[Path]:
+    """Feature files."""
     header = header_of(layers)
     windows = max(1, round(minutes * 15))
     inputs: list[Path] = []
@@ -55,8 +60,11 @@ def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
         inputs.append(path)
         size += path.stat().st_size
     print(f"{len(inputs)} files, {size / 1e6:.0f} MB, tracks of {minutes} min")
-    for path in inputs:
-        path.read_bytes()  # both find them in memory
+    return inputs
+
+
+def _copy(folder: Path, inputs: list[Path], turns: int) -> None:
+    size = sum(path.stat().st_size for path in inputs)
 
     def copy() -> None:
         for path in inputs:
@@ -65,15 +73,36 @@ def _copy(folder: Path, megabytes: int, minutes: float, layers: str) -> None:
             with target.open("rb+") as file:
                 os.fsync(file.fileno())
 
-    plain = _measured("copy", size, copy)
-    merged = _measured("merge, with its check", size, lambda: merge(inputs, folder / "all.h5"))
-    check = _measured("check alone", size, lambda: verify(folder / "all.h5"))
-    for name, place in (("processor", 0), ("clock", 1)):
-        alone = merged[place] - check[place]
+    took: dict[str, list[tuple[float, float]]] = {"copy": [], "merge": [], "check": []}
+    for _ in range(turns):
+        for path in inputs:
+            path.read_bytes()  # all find them in memory
+        took["copy"].append(_measured(copy))
+        _remove(folder, "copy-*")
+        took["merge"].append(_measured(lambda: merge(inputs, folder / "all.h5")))
+        took["check"].append(_measured(lambda: verify(folder / "all.h5")))
+        _remove(folder, "all*")
+    cpu, clock = (
+        {name: statistics.median(one[place] for one in turn) for name, turn in took.items()}
+        for place in (0, 1)
+    )
+    for name, clocked in clock.items():
         print(
-            f"{name}: a copy takes {plain[place] / alone:.2f} of a merge without its check, "
-            f"{plain[place] / merged[place]:.2f} of one with it"
+            f"{name}: {cpu[name]:.2f} s of processor, {clocked:.2f} s by the clock, "
+            f"{size / clocked / 1e6:.0f} MB/s"
         )
+    for what, each in (("processor", cpu), ("clock", clock)):
+        alone = each["merge"] - each["check"]
+        print(
+            f"{what}: a copy takes {each['copy'] / alone:.2f} of a merge without its check, "
+            f"{each['copy'] / each['merge']:.2f} of one with it"
+        )
+
+
+def _remove(folder: Path, names: str) -> None:
+    for path in folder.glob(names):
+        path.unlink()
+    os.sync()
 
 
 def _shards(folder: Path, count: int) -> None:
@@ -95,15 +124,11 @@ def _shards(folder: Path, count: int) -> None:
     print(f"index: {(folder / CATALOGUE_NAME).stat().st_size / 1e6:.1f} MB")
 
 
-def _measured(name: str, size: int, call: Callable[[], object]) -> tuple[float, float]:
+def _measured(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of a processor, and by the clock."""
     processor, clock = time.process_time(), time.perf_counter()
     call()
-    took = time.process_time() - processor, time.perf_counter() - clock
-    print(
-        f"{name}: {took[0]:.2f} s of processor, {took[1]:.2f} s by the clock, "
-        f"{size / took[1] / 1e6:.0f} MB/s"
-    )
-    return took
+    return time.process_time() - processor, time.perf_counter() - clock
 
 
 if __name__ == "__main__":

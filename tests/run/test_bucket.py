@@ -163,7 +163,12 @@ def test_shards_go_into_a_bucket_and_are_read_there(
 def test_parts_go_into_a_bucket_each_for_itself(bucket: Any, local: Path) -> None:
     there = "s3://archive/feats/"
     bucket.put(f"{local}/music/", "archive/music/", recursive=True)
+    told = _extract("s3://archive/music/", there, part="1/2", dry_run=True)
+    assert not bucket.exists("archive/feats")
     one = _extract("s3://archive/music/", there, part="1/2")
+    assert told.forecast is not None
+    assert told.forecast.todo == one.done + len(one.failures)
+    assert told.forecast.free_bytes is None
     with vit1dx.open(there) as features:
         assert str(features.parts) == "2 parts; missing: 2"
         assert len(features) == one.done
@@ -171,8 +176,14 @@ def test_parts_go_into_a_bucket_each_for_itself(bucket: Any, local: Path) -> Non
         _extract(local / "music", there, part="1/3")
     with pytest.raises(UsageError, match=r"is in 2 parts; give --part K/2"):
         _extract(local / "music", there)
+    with pytest.raises(UsageError, match=r"is in 2 parts; give --part K/2"):
+        _extract(local / "music", there, dry_run=True)
     two = _extract(local / "music", there, part="2/2")  # the same files, from elsewhere
     assert one.done + two.done == 4
+    again = _extract(local / "music", there, part="2/2", dry_run=True)
+    assert again.forecast is not None
+    assert (again.already, again.forecast.todo) == (two.done, 0)
+    assert again.output_bytes == two.output_bytes
     require_same(there, local / "here.h5")
     assert verify(there).is_good
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +57,40 @@ def test_the_command_prints_it(cli: RunCli, songs: Path, tmp_path: Path) -> None
     told = json.loads(cli("extract", songs, "-o", "f/", "--dry-run", "--json").stdout)
     assert told["dry_run"]["todo"] == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_part_it_tells_what_the_part_would_do(songs: Path, tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    for number in range(6):
+        shutil.copy(next(songs.rglob("*.wav")), tmp_path / "music" / f"{number}.wav")
+
+    def told(part: str, output: str = "f/", **options: Any) -> vit1dx.Summary:
+        return vit1dx.extract(
+            tmp_path / "music", f"{tmp_path}/{output}", layers=4, part=part, workers=1, **options
+        )
+
+    first, second = (told(f"{k}/2", dry_run=True) for k in (1, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["music"]
+    assert first.forecast is not None
+    assert second.forecast is not None
+    assert first.files + second.files == first.forecast.todo + second.forecast.todo == 6
+    assert first.forecast.free_bytes
+    assert told("1/2").done == first.forecast.todo
+    kept = sorted(path for path in tmp_path.rglob("*"))
+    again, other = (told(f"{k}/2", dry_run=True) for k in (1, 2))
+    assert again.forecast is not None
+    assert (again.already, again.forecast.todo) == (first.forecast.todo, 0)
+    assert other.forecast == replace(
+        second.forecast,
+        speed=other.forecast and other.forecast.speed,
+        free_bytes=other.forecast and other.forecast.free_bytes,
+    )
+    assert sorted(path for path in tmp_path.rglob("*")) == kept
+    with pytest.raises(vit1dx.UsageError, match="parts of 2, and --part 1/3 was asked for"):
+        told("1/3", dry_run=True)
+    with pytest.raises(vit1dx.StoreError, match="no folder"):
+        told("1/2", "no/f/", dry_run=True)
+    with pytest.raises(vit1dx.UsageError, match="is a file, not a folder"):
+        told("1/2", "music/0.wav/", dry_run=True)
+    with pytest.raises(vit1dx.UsageError, match=r"--dry-run with --scheduler s\.json"):
+        vit1dx.extract(songs, f"{tmp_path}/f/", scheduler="s.json", dry_run=True)

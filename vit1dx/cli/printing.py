@@ -44,11 +44,12 @@ def _forecast(summary: Summary) -> Iterator[str]:
     )
     if told.guessed:
         yield f"files of unknown length: {told.guessed}; their share is a guess"
-    room = "" if told.size.total <= told.free_bytes else "TOO LITTLE ROOM: "
+    free = told.free_bytes
+    room = "" if free is None or told.size.total <= free else "TOO LITTLE ROOM: "
     yield (
         f"{room}expected output {format_bytes(told.size.total)} (tokens "
-        f"{format_bytes(told.size.tokens)}, attention {format_bytes(told.size.attention)}); "
-        f"{format_bytes(told.free_bytes)} free"
+        f"{format_bytes(told.size.tokens)}, attention {format_bytes(told.size.attention)})"
+        + ("" if free is None else f"; {format_bytes(free)} free")
     )
     if told.seconds is not None and told.speed is not None:
         processes = "1 process" if told.workers == 1 else f"{told.workers} processes"

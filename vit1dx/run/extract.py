@@ -17,7 +17,7 @@ from ..store.place import Part, require_part_folder, shard_limit
 from .forecast import forecast_all
 from .lists import Entry, FileList
 from .mirdata import collect_mirdata
-from .parts import parse_part, shares_for
+from .parts import part_for, shares_for
 from .pool import Pool
 from .remarks import passed_over_lines, show_passed_over
 from .results import Summary
@@ -193,19 +193,19 @@ def extract(
     upload = remote_output(output)
     limit = shard_limit(f"{output}", shard_size)
     _require_alone(upload, scheduler, limit, workers, part)
-    if dry_run and (part or scheduler or upload):
+    if dry_run and scheduler:
         raise UsageError(
-            "--dry-run is of a run of one machine into a file or folder here; leave out --part and "
-            "--scheduler, and give another -o than a URL"
+            f"--dry-run with --scheduler {scheduler}; leave that out, and it tells what one "
+            "machine would do"
         )
     if segments is not None and scheduler:
         raise UsageError("--segments with --scheduler; leave one of them out")
     whole = path_of(output) if upload is None else upload.path
-    share = None if part is None else _part_of(output, part, limit)
+    share = None if part is None else part_for(output, part, limit)
     if upload is not None and share is not None:
         upload = upload.part(share)
     options = Options(
-        _place(whole, upload, share),
+        _place(whole, upload, share, dry_run),
         limit,
         dtype,
         overwrite,
@@ -249,7 +249,7 @@ def extract(
             summary = extract_batches(batches, extractor, options, processes)
         else:
             texts = [os.fspath(path) for path in given]
-            sources, shares = search.all(texts, listed or (), whole, share)
+            sources, shares = search.all(texts, listed or (), whole, share, not dry_run)
             options = replace(options, shares=shares)
             if dry_run and isinstance(processes, Pool):
                 summary = forecast_all(sources, extractor, options, processes)
@@ -273,9 +273,14 @@ class _Search:
     mirdata: str | None
 
     def all(
-        self, texts: list[str], listed: Iterable[Entry], whole: AnyPath, part: Part | None
+        self,
+        texts: list[str],
+        listed: Iterable[Entry],
+        whole: AnyPath,
+        part: Part | None,
+        keep: bool,
     ) -> tuple[list[Source], str]:
-        """The files of a run, or of a part, and the digest of the shares."""
+        """The files of a run, or of a part, and the digest of the shares, which may be kept."""
         sources = self._found(texts, listed)
         if not sources:
             words = ["nothing to do: no audio files found", *passed_over_lines(self.passed_over)]
@@ -284,7 +289,7 @@ class _Search:
             show_passed_over(self.passed_over)
         if part is None:
             return sources, ""
-        shares = shares_for(whole, part, sources)
+        shares = shares_for(whole, part, sources, keep)
         return [source for source in sources if shares.of(source.id) == part.number], shares.digest
 
     def _found(self, texts: list[str], listed: Iterable[Entry]) -> list[Source]:
@@ -384,19 +389,9 @@ def _cluster(scheduler: str) -> Cluster:
     return Cluster(scheduler)
 
 
-def _place(whole: AnyPath, upload: RemoteOutput | None, share: Part | None) -> Path:
+def _place(whole: AnyPath, upload: RemoteOutput | None, share: Part | None, dry_run: bool) -> Path:
     """Where features are written: the output, the folder of a part, or what is uploaded."""
     if upload is not None:
         return upload.staging
     assert isinstance(whole, Path)
-    return whole if share is None else require_part_folder(whole, share)
-
-
-def _part_of(output: StrPath, text: str, limit: int | None) -> Part:
-    part = parse_part(text)
-    if limit is None:
-        raise UsageError(
-            f"--part {text} with one file, {output}; end -o in '/' for a folder, in which each "
-            "part has one of its own"
-        )
-    return part
+    return whole if share is None else require_part_folder(whole, share, make=not dry_run)

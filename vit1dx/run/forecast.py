@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from ..extractor import Extractor
 from ..parallel import usable_cores
@@ -35,20 +36,24 @@ def forecast_all(
     """
     _require_output(options)
     require_not_read(options.output, sources)
-    summary = Summary(options.output, 0)
+    output = options.upload.path if options.upload else options.output
+    summary = Summary(output, 0)
     with StopSignals(options.raise_signals) as signals:
         try:
-            done = planned(sources, header_of(extractor, options), options, signals.check, True)
+            header = header_of(extractor, options)
+            done = planned(output, sources, header, options, signals.check, True)
             summary.take_over(len(sources), done)
             summary.forecast = _forecast(done, extractor, options, pool, signals.check)
         except Stopped as stopped:
             summary.stopped = str(stopped)
-    summary.output_bytes = sum(file.stat().st_size for file in feature_files(options.output))
+    summary.output_bytes = sum(file.stat().st_size for file in feature_files(output))
     return summary
 
 
 def _require_output(options: Options) -> None:
-    if options.shard_bytes is None:
+    if options.upload:
+        options.upload.require_no_parts()
+    elif options.shard_bytes is None:
         require_writable(options.output)
         require_no_shard(options.output)
     elif options.output.is_dir():  # otherwise it would be made
@@ -68,16 +73,22 @@ def _forecast(
         durations = estimate_seconds(done.todo, lambda probed: probe_in(pool, probed, check))
         speed = _speed(pool, done.todo, check)
     seconds = sum(durations.seconds.values())
-    home = options.output if options.output.is_dir() else resolved(options.output).parent
     return Forecast(
         len(done.todo),
         seconds,
         len(durations.guessed),
         estimate_size(seconds, len(done.todo), extractor.config, extractor.request, options.dtype),
-        shutil.disk_usage(home).free,
+        None if options.upload else _free_bytes(options.output),
         workers,
         speed,
     )
+
+
+def _free_bytes(output: Path) -> int:
+    """Room on the disk of an output that may not be there yet, nor the folder of a part's."""
+    real = resolved(output)
+    home = next(path for path in (real, *real.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(home).free
 
 
 def _speed(pool: Pool, sources: Sequence[Source], check: Callable[[], None]) -> float | None:

@@ -78,6 +78,17 @@ def parse_part(text: str, environ: Mapping[str, str] = os.environ) -> Part:
     return Part(count, number)
 
 
+def part_for(output: str | os.PathLike[str], text: str, limit: int | None) -> Part:
+    """`parse_part`, for an output; raises `UsageError` too where that is no folder of shards."""
+    part = parse_part(text)
+    if limit is None:
+        raise UsageError(
+            f"--part {text} with one file, {output}; end -o in '/' for a folder, in which each "
+            "part has one of its own"
+        )
+    return part
+
+
 def _slurm_part(environ: Mapping[str, str]) -> Part:
     names = [f"SLURM_ARRAY_TASK_{field}" for field in _FIELDS]
     known = {"SLURM_ARRAY_TASK_STEP": "1", **environ}
@@ -230,13 +241,15 @@ def _write_shares(folder: Path, shares: Shares) -> None:
         new.unlink(missing_ok=True)
 
 
-def shares_for(folder: AnyPath, part: Part, sources: Iterable[Source]) -> Shares:
+def shares_for(folder: AnyPath, part: Part, sources: Iterable[Source], keep: bool = True) -> Shares:
     """How an output's files are shared out: as they were before, or now, and then kept.
 
     Parameters
     ----------
     sources : iterable of Source
         All files of the collection; looked at only where they were not shared out before.
+    keep : bool
+        Otherwise, what is made now is not kept.
 
     Raises
     ------
@@ -245,7 +258,8 @@ def shares_for(folder: AnyPath, part: Part, sources: Iterable[Source]) -> Shares
     """
     shares = shares_in(folder)
     if shares is None:
-        shares = keep_shares(folder, Shares.balanced(part.count, sources))
+        shares = Shares.balanced(part.count, sources)
+        shares = keep_shares(folder, shares) if keep else shares
     if shares.count != part.count:
         raise UsageError(
             f"{folder} is in {shares.count} parts, and --part {part} was asked for; give --part "

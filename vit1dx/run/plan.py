@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import AudioError, UsageError
@@ -71,7 +70,7 @@ class Plan:
 
 def plan(
     sources: Sequence[Source],
-    output: Path,
+    output: AnyPath,
     settings: Mapping[str, Any],
     retry_failed: bool = False,
     checksum: bool = False,
@@ -83,7 +82,7 @@ def plan(
     Parameters
     ----------
     sources : sequence of Source
-    output : Path
+    output : Path or RemotePath
         A feature file, or a folder of shards, at its last commit.
     settings : mapping
         See `require_same`.
@@ -212,12 +211,12 @@ def _unprintable(text: str) -> bytes:
     return _BYTE.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(text))
 
 
-def require_same(output: Path, features: Features, settings: Mapping[str, Any]) -> None:
+def require_same(output: AnyPath, features: Features, settings: Mapping[str, Any]) -> None:
     """Raise `UsageError`, with the difference, unless a file was made with these settings.
 
     Parameters
     ----------
-    output : Path
+    output : Path or RemotePath
     features : Features
     settings : mapping
         ``model_sha256``, ``precision`` and ``config`` (nested), as the root of a file has them.

@@ -27,8 +27,8 @@ class Forecast:
         Files whose length is a guess.
     size : Size
         Expected bytes of what is to do.
-    free_bytes : int
-        Room on the output's disk.
+    free_bytes : int or None
+        Room on the output's disk; None where it is behind a URL.
     workers : int
         Processes.
     speed : float or None
@@ -40,7 +40,7 @@ class Forecast:
     audio_seconds: float
     guessed: int
     size: Size
-    free_bytes: int
+    free_bytes: int | None
     workers: int
     speed: float | None
 

@@ -13,7 +13,7 @@ from ..errors import StoreError, UsageError
 from ..extractor import Extractor
 from ..model.request import require_choice
 from ..parallel import usable_cores
-from ..remote import RemotePath
+from ..remote import AnyPath, RemotePath
 from ..store.existing import require_extendable, require_no_shard, require_replaceable
 from ..store.format import Header, config_dict
 from ..store.lock import OutputLock
@@ -291,18 +291,19 @@ def _compare(
             check()
             passing()
 
-        return planned(sources, header, options, checked, others)
+        return planned(options.output, sources, header, options, checked, others)
 
 
 def planned(
+    output: AnyPath,
     sources: Sequence[Source],
     header: Header,
     options: Options,
     check: Callable[[], None],
     others: bool,
 ) -> Plan:
-    """What is to be done, by what the output holds, which is left as it is."""
-    files = feature_files(options.output)
+    """What is to be done, by what an output holds, which is left as it is."""
+    files = feature_files(output)
     if options.overwrite or not files:
         return Plan(list(sources))
     settings = {
@@ -312,8 +313,9 @@ def planned(
         **({"shares": header.shares} if header.shares else {}),
     }
     again = options.retry_failed, options.checksum
-    done = plan(sources, options.output, settings, *again, check, others)
-    if options.shard_bytes is None and (done.todo or not done.finished):
+    done = plan(sources, output, settings, *again, check, others)
+    is_file = isinstance(output, Path) and options.shard_bytes is None
+    if is_file and (done.todo or not done.finished):
         require_extendable(options.output)
     return done
 

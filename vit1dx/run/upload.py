@@ -79,6 +79,14 @@ class RemoteOutput:
         require_parts_of(self.path, part)
         return RemoteOutput(f"{self.path.url}{part.name}/")
 
+    def require_no_parts(self) -> None:
+        """Raise `UsageError` if it is in parts."""
+        if parts := part_folders(self.path):
+            raise UsageError(
+                f"{self.path} is in {max(parts).count} parts; give --part K/{max(parts).count}, or "
+                "another -o"
+            )
+
     def begin(self, overwrite: bool) -> None:
         """Lock it, and bring the stubs here to what is there; the staging folder is locked.
 
@@ -91,11 +99,7 @@ class RemoteOutput:
         StoreError
             If it cannot be read or written.
         """
-        if parts := part_folders(self.path):
-            raise UsageError(
-                f"{self.path} is in {max(parts).count} parts; give --part K/{max(parts).count}, or "
-                "another -o"
-            )
+        self.require_no_parts()
         with self._words("cannot be written"):
             self._lock()
         with self._words("cannot be read"):

@@ -48,14 +48,15 @@ PAGE = 4096
 OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _read_at(file: int, view: memoryview, offset: int) -> int:
-    """Fill a buffer, or its start; returns how many bytes."""
-    if hasattr(os, "preadv"):
-        return os.preadv(file, [view], offset)
-    os.lseek(file, offset, os.SEEK_SET)  # Windows
-    data = os.read(file, len(view))
-    view[: len(data)] = data
+def _read_by_seeking(file: int, buffers: list[memoryview], offset: int) -> int:
+    """As `os.preadv`, where there is none: on Windows."""
+    os.lseek(file, offset, os.SEEK_SET)
+    data = os.read(file, len(buffers[0]))
+    buffers[0][: len(data)] = data
     return len(data)
+
+
+_preadv = getattr(os, "preadv", _read_by_seeking)
 
 
 class JournaledFile:
@@ -116,7 +117,7 @@ class JournaledFile:
 
     def _read_superblock(self) -> bytes:
         data = bytearray(SUPERBLOCK)
-        return bytes(data[: _read_at(self._file, memoryview(data), 0)])
+        return bytes(data[: _preadv(self._file, [memoryview(data)], 0)])
 
     def _stored_end(self) -> int:
         """The end by the superblock; what is behind it was appended and never committed."""
@@ -157,8 +158,10 @@ class JournaledFile:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Set the position; the end is the end as HDF5 last put it."""
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
-        return self._at
+        if whence != os.SEEK_SET:  # HDF5 calls this before each access
+            offset += self._at if whence == os.SEEK_CUR else self._end
+        self._at = offset
+        return offset
 
     def tell(self) -> int:
         """The position."""
@@ -172,25 +175,29 @@ class JournaledFile:
 
     def readinto(self, view: memoryview) -> int:
         """Fill a buffer from the position on; zeros where nothing was written."""
-        start, size = self._at, len(view)
-        done = 0
+        self.read_at(self._at, view)
+        self._at += len(view)
+        return len(view)
+
+    def read_at(self, start: int, view: memoryview) -> None:
+        """Fill a buffer from an offset on; threads may do so side by side where nothing writes."""
+        size, done = len(view), 0
         try:
-            while done < size:
-                count = _read_at(self._file, view[done:], start + done)
-                if not count:
-                    break
+            done = count = _preadv(self._file, [view], start)
+            while count and done < size:
+                count = _preadv(self._file, [view[done:]], start + done)
                 done += count
         except OSError as error:
             self._fail(error)
         if done < size:
             view[done:] = bytes(size - done)
+        if not self._pages:
+            return
         for at in self._pages_between(start, start + size):
             page = self._pages[at]
             first, last = max(at, start), min(at + len(page), start + size)
             if first < last:
                 view[first - start : last - start] = page[first - at : last - at]
-        self._at += size
-        return size
 
     def write(self, data: memoryview) -> int:
         """Append what is behind the last commit, and hold what is not."""

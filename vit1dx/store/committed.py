@@ -138,6 +138,15 @@ class CommittedFile:
         """How a damaged file was cut; empty if it was not."""
         return self._raw.cut if self._raw else ""
 
+    @property
+    def read_at(self) -> Callable[[int, memoryview], None] | None:
+        """Reads past HDF5, until the file is opened again; None where that cannot be.
+
+        See `JournaledFile.read_at`.
+        """
+        raw = self._raw
+        return raw.read_at if isinstance(raw, JournaledFile) and raw.has_commits else None
+
     def require_read(self) -> None:
         """Raise `StoreError` if reading failed where HDF5 could not be told."""
         if self._raw is not None and self._raw.error is not None:

@@ -19,6 +19,7 @@ from ..errors import AudioWarning
 from ..model.backend import BackendInfo
 from ..model.request import Request
 from ..model.weights import WeightsInfo
+from . import objects
 
 #: Axes of a track's arrays; each has a dimension scale of this name in the track's group or above.
 AXES = {
@@ -46,9 +47,6 @@ def axes_of(request: Request) -> dict[str, tuple[str, ...]]:
     return {name: axes[name] for name in names}
 
 
-_REFERENCES = h5py.vlen_dtype(h5py.ref_dtype)
-
-
 def scale_of(data: h5py.Dataset, name: str) -> h5py.Dataset:
     """Make a data set a dimension scale."""
     data.make_scale(name)
@@ -61,21 +59,8 @@ def add_scale(group: h5py.Group, name: str, values: Array) -> h5py.Dataset:
 
 
 def attach(data: h5py.Dataset, scales: Sequence[h5py.Dataset]) -> None:
-    """Name the axes of `data`.
-
-    By hand, because `dims[i].attach_scale` also lists `data` in the scale: for a scale that all
-    tracks share the list makes each track dearer than the one before. Readers do not need it.
-    """
-    listed = references([scale.ref for scale in scales])
-    data.attrs.create("DIMENSION_LIST", listed, dtype=_REFERENCES)
-
-
-def references(scales: Sequence[h5py.Reference]) -> Array:
-    """A scale an axis, as ``DIMENSION_LIST`` has them."""
-    values = np.empty(len(scales), dtype=_REFERENCES)
-    for axis, scale in enumerate(scales):
-        values[axis] = np.array([scale], dtype=h5py.ref_dtype)
-    return values
+    """Name the axes of `data`; see `vit1dx.store.objects.attach`."""
+    objects.attach(data.id, [scale.ref for scale in scales])
 
 
 def storable(text: str) -> str:

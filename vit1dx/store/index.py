@@ -96,7 +96,7 @@ class Table(Mapping[str, Row]):
 
     def __init__(self, group: h5py.Group, columns: Mapping[str, str]) -> None:
         _complete(group, columns)
-        self._group = group
+        self._columns = columns_of(group)
         self._unknown = {name: _EMPTY[kind] for name, kind in columns.items()}
         self._rows = read_table(group)
         self._ids = list(self._rows)
@@ -131,7 +131,7 @@ class Table(Mapping[str, Row]):
         if not self._changed:
             return
         size = len(self._ids)
-        for name, data in columns_of(self._group).items():
+        for name, data in self._columns.items():
             data.resize((size,))
             for first, stop in runs(self._changed, size):
                 ids = self._ids[first:stop]

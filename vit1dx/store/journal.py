@@ -28,10 +28,11 @@ class Disk:
 
     def write(self, file: int, data: bytes | memoryview, offset: int) -> None:
         """Write all of it, or raise OSError."""
-        view = memoryview(data).cast("B")
-        while view:
-            count = os.pwrite(file, view, offset)
-            view, offset = view[count:], offset + count
+        done = os.pwrite(file, data, offset)
+        if done < len(data):
+            view = memoryview(data)
+            while done < len(view):
+                done += os.pwrite(file, view[done:], offset + done)
 
     def truncate(self, file: int, size: int) -> None:
         """Cut or extend a file."""

@@ -185,8 +185,15 @@ def require_folder(path: Path) -> None:
         require_writable(file)
 
 
-def require_part_folder(path: Path, part: Part) -> Path:
+def require_part_folder(path: Path, part: Part, make: bool = True) -> Path:
     """Make the folder of a part, and the one that it is in, unless they exist; returns the first.
+
+    Parameters
+    ----------
+    path : Path
+    part : Part
+    make : bool
+        Otherwise, only make sure that they can be made.
 
     Raises
     ------
@@ -197,10 +204,12 @@ def require_part_folder(path: Path, part: Part) -> Path:
     """
     folder = path / part.name
     if not path.is_dir():
-        make_folder(path)
-    _require_ours(path)
+        make_folder(path) if make else require_makeable(path)
+    if path.is_dir():
+        _require_ours(path)
     require_parts_of(path, part)
-    require_folder(folder)
+    if make or folder.is_dir():
+        require_folder(folder)
     return folder
 
 
@@ -225,15 +234,20 @@ def make_folder(path: Path) -> None:
     StoreError
         If it cannot be made.
     """
+    require_makeable(path)
+    try:
+        resolved(path).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
+
+
+def require_makeable(path: Path) -> None:
+    """Raise what `make_folder` would, as far as that can be known before."""
     if path.is_file():
         raise UsageError(
             f"{path} is a file, not a folder of shards; leave out the '/', or give another -o"
         )
     _require_home(path)
-    try:
-        resolved(path).mkdir(exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"folder {path} cannot be made: {error.strerror}") from None
 
 
 def _require_ours(path: Path) -> None:

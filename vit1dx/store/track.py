@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 import h5py
 import numpy as np
+from h5py import h5d, h5ds
 
 from .._types import Array
 from ..model.request import DType, Request
 from ..tokens import CLOCKS, MeanToken, Tokens, in_range
-from .format import GROWING, LAYER_AXES, SHARED_SCALES, add_scale, attach, axes_of, scale_of
+from .format import GROWING, LAYER_AXES, SHARED_SCALES, axes_of
+from .objects import attach, create_array, reference_to, set_attribute, write_array
 
 #: A track with more than this waiting is handed on piece by piece.
 HELD_BYTES = 64 << 20
@@ -187,7 +189,8 @@ class TrackWriter:
         self._writer, self._id, self._request = writer, track_id, request
         self._all_axes = axes_of(request)
         self._axes = {name: self._all_axes[name] for name in request.arrays}
-        self._data: dict[str, h5py.Dataset] = {}
+        self._data: dict[str, h5d.DatasetID] = {}
+        self._growing: dict[str, h5py.Dataset] = {}
         self.written = 0
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
@@ -210,20 +213,21 @@ class TrackWriter:
         """Write the rest, contiguously if it is all there is, and link the track into the tree."""
         with self._writer.writing():
             for name in self._axes:
-                if not self._data.get(name):
+                if name not in self._growing:
                     self._write_whole(name, parts[name])
                 elif parts.get(name):
                     self._grow(name, parts[name])
             if totals.mean_token is not None:
-                self._data["mean_token"] = self._group.create_dataset(
-                    "mean_token", data=totals.mean_token
-                )
+                self._put_array("mean_token", totals.mean_token)
             self._name_axes()
             for name, sums in totals.checksums.items():
-                scalar = self._data[name].ndim == 1
-                self._data[name].attrs["crc32"] = np.array(sums[0] if scalar else sums, np.uint32)
-            self._group.attrs.update(totals.attributes)
-            self._group.attrs["complete"] = np.int8(1)
+                scalar = len(self._data[name].shape) == 1
+                set_attribute(
+                    self._data[name], "crc32", np.array(sums[0] if scalar else sums, np.uint32)
+                )
+            for name, value in totals.attributes.items():
+                set_attribute(self._group.id, name, value)
+            set_attribute(self._group.id, "complete", np.int8(1))
             self._writer.link(self._id, self._group, totals.attributes)
 
     @property
@@ -237,79 +241,83 @@ class TrackWriter:
 
     def _write_whole(self, name: str, parts: Sequence[Any]) -> None:
         """Write past HDF5, which would ask for a selection of each part."""
-        shape, axis = self._shape(name, parts), self._growing(name)
-        room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        data = self._group.create_dataset(name, shape, parts[0].dtype, dcpl=room)
+        shape, axis = self._shape(name, parts), self._growing_axis(name)
+        data = create_array(self._group.id, name, shape, parts[0].dtype, at_once=True)
         self._data[name] = data
-        if axis and data.nbytes < GATHERED_BYTES:
+        if axis and sum(part.nbytes for part in parts) < GATHERED_BYTES:
             parts = [np.concatenate(parts, axis)]
-        offset = data.id.get_offset()
+        offset = data.get_offset()
         for piece in _in_order(parts, axis):
             self._writer.put(np.ascontiguousarray(piece).reshape(-1).view(np.uint8), offset)
             offset += piece.nbytes
 
     def _grow(self, name: str, parts: Sequence[Any]) -> None:
         """Add to the end of a data set that can grow."""
-        shape, axis = self._shape(name, parts), self._growing(name)
-        data = self._data.get(name)
+        shape, axis = self._shape(name, parts), self._growing_axis(name)
+        data = self._growing.get(name)
         if data is None:
             most = [None if i == axis else n for i, n in enumerate(shape)]
             layout = {"maxshape": most, "chunks": self._chunks(name, shape, parts[0].itemsize)}
-            self._data[name] = self._group.create_dataset(name, shape, parts[0].dtype, **layout)
+            data = self._group.create_dataset(name, shape, parts[0].dtype, **layout)
+            self._growing[name], self._data[name] = data, data.id
             self._write(name, parts, 0)
         else:
             before = data.shape[axis]
             data.resize(before + shape[axis], axis=axis)
             self._write(name, parts, before)
 
-    def _growing(self, name: str) -> int:
+    def _growing_axis(self, name: str) -> int:
         return next(i for i, axis in enumerate(self._axes[name]) if axis in GROWING)
 
     def _shape(self, name: str, parts: Sequence[Any]) -> tuple[int, ...]:
-        axis = self._growing(name)
+        axis = self._growing_axis(name)
         grown = sum(part.shape[axis] for part in parts)
         return tuple(grown if i == axis else n for i, n in enumerate(parts[0].shape))
 
     def _chunks(self, name: str, shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
         """One layer at a time, so that a layer can be read alone."""
-        axes, axis = self._axes[name], self._growing(name)
+        axes, axis = self._axes[name], self._growing_axis(name)
         chunk = [1 if axis in LAYER_AXES else n for axis, n in zip(axes, shape, strict=True)]
         chunk[axis] = 1
         chunk[axis] = max(1, CHUNK_BYTES // (int(np.prod(chunk)) * itemsize))
         return tuple(chunk)
 
     def _write(self, name: str, parts: Sequence[Any], at: int) -> None:
-        axis = self._growing(name)
+        axis = self._growing_axis(name)
         for part in parts:
             end = at + part.shape[axis]
-            self._data[name][(slice(None),) * axis + (slice(at, end),)] = part
+            self._growing[name][(slice(None),) * axis + (slice(at, end),)] = part
             at = end
 
+    def _put_array(self, name: str, values: Array) -> None:
+        self._data[name] = write_array(self._group.id, name, values)
+
     def _name_axes(self) -> None:
-        data, group = self._data, self._group
-        scales = {
-            "layer": add_scale(group, "layer", np.array(self._request.layers)),
-            **{name: group.file[name] for name in SHARED_SCALES},
-        }
-        if "time" in data:
-            scales["time"] = scale_of(data["time"], "time")
+        data = self._data
+        scales = {"layer": np.array(self._request.layers)}
         if "window_start" in data:
-            scales["window"] = add_scale(group, "window", np.arange(len(data["window_start"])))
+            scales["window"] = np.arange(data["window_start"].shape[0])
         of_attention = self._axes.get("attention", ())
         if "attention_layer" in of_attention:
-            layers = np.array(self._request.attention_layers)
-            scales["attention_layer"] = add_scale(group, "attention_layer", layers)
+            scales["attention_layer"] = np.array(self._request.attention_layers)
         for name in set(of_attention).intersection(("query", "key")):
-            size = data["attention"].shape[of_attention.index(name)]
-            scales[name] = add_scale(group, name, np.arange(size))
+            scales[name] = np.arange(data["attention"].shape[of_attention.index(name)])
+        for name, values in scales.items():
+            self._put_array(name, values)
+        for name in {*scales, "time"}.intersection(data):
+            h5ds.set_scale(data[name], name.encode())
+        home = dict.fromkeys(SHARED_SCALES, self._group.file)
+        references = {
+            axis: reference_to(home.get(axis, self._group), axis)
+            for axis in {axis for named in self._all_axes.values() for axis in named}
+        }
         for name, named in self._all_axes.items():
             if name != "time":
-                attach(data[name], [scales[axis] for axis in named])
+                attach(data[name], [references[axis] for axis in named])
         for name in {"time", "window_start"}.intersection(data):
-            data[name].attrs["units"] = "s"
+            set_attribute(data[name], "units", "s")
         if self._request.pool is not None:
-            data["sequence_tokens"].attrs["pool"] = self._request.pool
+            set_attribute(data["sequence_tokens"], "pool", self._request.pool)
 
 
 def _in_order(parts: Sequence[Array], axis: int) -> Iterator[Array]:

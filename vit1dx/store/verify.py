@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import h5py
-import numpy as np
 
-from .._types import Array
-from ..errors import StoreError, reason_of
+from ..errors import StoreError
 from ..model.request import Request
 from ..remote import AnyPath, path_of
 from .folder import state_of_parts, why_no_shard
-from .format import LAYER_AXES, SHARED_SCALES, axes_of
 from .index import Row
-from .means import NAME
 from .place import feature_files
 from .reader import FeatureFile, Parts
-from .track import checksums
-
-#: How far from 1 a row of attention may add up, by the dtype it is stored in.
-ROW_TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
-#: Values read at once.
-BLOCK = 1 << 24
-
-ATTRIBUTES = ("source", "size", "mtime_ns", "duration", "sample_rate", "channels", "complete")
+from .soundness import Soundness, is_text, tracks_below
 
 
 @dataclass
@@ -106,32 +95,34 @@ def check_file(
         index = _readable(report, "index", features.index)
         for key, row in _readable(report, "failures", features.failed).items():
             is_later = key in tracks_later or key in failures_later
-            if not is_later and all(map(_is_text, (key, *row.values()))):
+            if not is_later and all(map(is_text, (key, *row.values()))):
                 report.failures[key] = row
-        root = features.committed.current()
-        tracks = dict(_items(root)).get("tracks")
-        found = set(_tree(tracks, "")) if isinstance(tracks, h5py.Group) else set()
-        found -= tracks_later
+        found = _tracks(features.committed.current()) - tracks_later
         report.tracks = len(found)
         report.problems += [
             (key, "is in the index, but missing")
             for key in sorted(set(index) - found - tracks_later)
         ]
-        layers = list(features.layers)
         request = Request.from_dict(features.config["request"])
         places = {key: place for place, key in enumerate(index)}
-        for track_id in sorted(found):
-            problems = _track_problems(root, track_id, layers, request)
+        checks = Soundness(features.committed, list(features.layers), request, places)
+        for track_id, problems, of_mean in checks.problems(sorted(found)):
             if not problems:
                 report.sound.append(track_id)
             if track_id not in index:  # which 'repair' rebuilds
                 problems.append("is not in the index")
-            problems += _mean_problems(root, track_id, places.get(track_id))
-            report.problems += [(track_id, problem) for problem in problems]
+            report.problems += [(track_id, problem) for problem in (*problems, *of_mean)]
         features.committed.require_read()
         if features.committed.was_written:
             raise StoreError(f"{path} was written while it was checked; wait for the run's end")
     return report
+
+
+def _tracks(root: h5py.File) -> set[str]:
+    """Ids of all tracks that can be reached."""
+    with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
+        return set(tracks_below(root["tracks"].id))
+    return set()
 
 
 def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -140,122 +131,6 @@ def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> 
     except Exception as error:  # HDF5 raises whatever a damaged byte leads to
         report.problems.append(("", f"/{name} cannot be read: {error}"))
         return {}
-
-
-def _tree(group: h5py.Group, prefix: str) -> Iterator[str]:
-    """Ids of all groups with data sets in them, whole or not, that can be reached."""
-    items = dict(_items(group))
-    if any(isinstance(item, h5py.Dataset) for item in items.values()):
-        yield prefix.rstrip("/")
-        return
-    for name, item in items.items():
-        if isinstance(item, h5py.Group):
-            yield from _tree(item, f"{prefix}{name}/")
-
-
-def _items(group: h5py.Group) -> Iterator[tuple[str, Any]]:
-    """What of a group can be read; the index lists what else there should be."""
-    with suppress(Exception):  # HDF5 raises whatever a damaged byte leads to
-        for name in list(group):
-            with suppress(Exception):
-                yield name, group[name]
-
-
-def _track_problems(
-    root: h5py.File, track_id: str, layers: list[int], request: Request
-) -> list[str]:
-    try:
-        return list(_problems(root["tracks"][track_id], layers, request))
-    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
-        return [f"cannot be read: {' '.join(str(error).split())}"]
-
-
-def _mean_problems(root: h5py.File, track_id: str, place: int | None) -> Iterator[str]:
-    """What is wrong with the row of a track in the index's matrix, if it has one."""
-    if place is None or NAME not in root["index"]:
-        return
-    try:
-        row, track = root["index"][NAME][place], root["tracks"][track_id]
-        if NAME in track and not np.isnan(row).all() and row.tobytes() != track[NAME][:].tobytes():
-            yield f"{NAME} differs from its row in the index"
-    except Exception as error:  # HDF5 raises whatever a damaged byte leads to
-        yield f"its row of /index/{NAME} cannot be read: {reason_of(error)}"
-
-
-def _problems(group: h5py.Group, layers: list[int], request: Request) -> Iterator[str]:
-    missing = [name for name in ATTRIBUTES if name not in group.attrs]
-    if missing:
-        yield f"has no attribute {', '.join(missing)}"
-    damaged = [name for name, value in group.attrs.items() if not _is_text(value)]
-    if damaged:
-        yield f"has a damaged attribute {', '.join(damaged)}"
-    axes = axes_of(request)
-    own = {axis for named in axes.values() for axis in named}.difference(SHARED_SCALES)
-    absent = sorted({*axes, *own}.difference(group))
-    if absent:
-        yield f"has no {', '.join(absent)}"
-        return
-    if list(group["layer"]) != layers:
-        yield f"has layers {list(group['layer'])}, the file {layers}"
-    if "attention_layer" in own and list(group["attention_layer"]) != list(
-        request.attention_layers
-    ):
-        yield f"has attention of layers {list(group['attention_layer'])}, the file of others"
-    sizes = _sizes(group)
-    for name, named in axes.items():
-        data = group[name]
-        expected = tuple(sizes[axis] for axis in named)
-        if data.shape != expected:
-            yield f"{name} is of shape {data.shape}; by its axes it should be {expected}"
-        else:
-            yield from _array_problems(name, data)
-
-
-def _is_text(value: object) -> bool:
-    """Whether a value is, or can be shown as, text: HDF5 has no checksums on that."""
-    try:
-        str(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _sizes(group: h5py.Group) -> dict[str, int]:
-    names = {*LAYER_AXES, "window", "time", "query", "key", *SHARED_SCALES}
-    homes = ((name, group.file if name in SHARED_SCALES else group) for name in names)
-    return {name: len(home[name]) for name, home in homes if name in home}
-
-
-def _array_problems(name: str, data: h5py.Dataset) -> Iterator[str]:
-    """What is wrong with the values of an array, read a piece at a time."""
-    sums: list[list[int]] = []
-    finite, whole_rows = True, True
-    for layer in [None] if data.ndim == 1 else range(data.shape[0]):
-        total: list[int] | None = None
-        for block in _blocks(data, layer):
-            total = checksums(block.reshape(-1), total)
-            finite = finite and bool(np.isfinite(block).all())
-            if name == "attention":
-                rows = block.sum(axis=-1, dtype=np.float64)
-                tolerance = ROW_TOLERANCE[data.dtype.name]
-                whole_rows = whole_rows and bool((np.abs(rows - 1) <= tolerance).all())
-        sums.append(total or [0])
-    if "crc32" not in data.attrs:
-        yield f"{name} has no checksum"
-    elif np.ravel(data.attrs["crc32"]).tolist() != [number for (number,) in sums]:
-        yield f"{name} does not match its checksum"
-    if not finite:
-        yield f"{name} holds values that are not finite"
-    if not whole_rows:
-        yield f"{name} has rows that do not sum to 1"
-
-
-def _blocks(data: h5py.Dataset, layer: int | None) -> Iterator[Array]:
-    shape = data.shape if layer is None else data.shape[1:]
-    step = max(1, BLOCK // max(1, int(np.prod(shape[1:]))))
-    for start in range(0, shape[0], step):
-        rows = slice(start, start + step)
-        yield data[rows] if layer is None else data[layer, rows]
 
 
 def verify(path: str | os.PathLike[str]) -> Report:

@@ -26,7 +26,8 @@ from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
 from .journal import recover, sync_folder
-from .means import Means, create_means
+from .means import NAME, Means, create_means
+from .objects import values_in
 from .place import beside, require_writable, resolved
 from .track import TokenBuffer, TrackWriter
 
@@ -275,8 +276,8 @@ class FeatureWriter(Output):
         row = {key: attributes.get(key, known[key]) for key in known}
         codes = warning_codes(attributes.get("warnings", ()))
         place = self.index.put(track_id, **row, warnings=codes)
-        if "mean_token" in group:
-            self.means.put(place, group["mean_token"][:])
+        if NAME in group:
+            self.means.put(place, values_in(h5py.h5d.open(group.id, NAME.encode())))
         self.failures.remove(track_id)
         self._waits = True
 
