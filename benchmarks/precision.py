@@ -34,7 +34,7 @@ def cosines(music: Path, precision: Precision) -> np.ndarray:
 
 def chords(corpus: Path, precision: Precision) -> list[float]:
     """Share of time of chords (majmin) by layer of `PROBED`, on songs not trained on."""
-    found = scores(corpus, None, PROBED, precision=precision)
+    found = scores(corpus, None, PROBED, wanted=["chords"], precision=precision)
     return [found[f"layer {layer}"]["chords"] for layer in PROBED]
 
 

@@ -1,6 +1,7 @@
 """A quick look at weights while training goes on: the local probes, on songs held back for it.
 
-    python -m weights.recipe.steer CORPUS WEIGHTS... [--layers 1,3,6,12] [--recordings TEST]
+    python -m weights.recipe.steer CORPUS WEIGHTS... [--layers 1,3,6,12] [--tasks chords,beats]
+        [--recordings TEST]
 
 `vit1dx probe` is fitted on songs that the encoder was trained on and scores songs that it was not
 (those that the corpus's manifest calls "valid"), of all sources and soundfonts. "untrained" works
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def scores(
     weights: str | Path | None,
     layers: Sequence[int],
     baselines: Baselines = "majority",
+    wanted: Iterable[str] = tuple(LOCAL),
     **options: Any,
 ) -> Scores:
     """What probes of each layer find: the first score of each task of `tasks.LOCAL`.
@@ -49,6 +51,8 @@ def scores(
     layers : sequence of int
     baselines : {"all", "majority"}
         Whether log-mel and MFCC come along.
+    wanted : iterable of str
+        Tasks.
     **options
         More of `vit1dx.extract`.
     """
@@ -61,7 +65,7 @@ def scores(
         path = None if weights is None else path_of(weights, out)
         options |= {"layers": layers, "tokens": "sequence", "weights": path}
         features = extracted(of_renders(both), out / "features.h5", **options)
-        for task in LOCAL:
+        for task in wanted:
             report = probed(task, features, out / "labels", baselines=baselines)
             for line in report["lines"]:
                 name = line["name"].removesuffix(", sequence")
@@ -89,12 +93,14 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--layers", default=",".join(map(str, LAYERS)))
+    parser.add_argument("--tasks", default=",".join(LOCAL))
     parser.add_argument("--recordings", type=Path)
     options = parser.parse_args()
     layers = [int(layer) for layer in options.layers.split(",")]
-    columns = [*LOCAL, *(["other half"] if options.recordings else [])]
+    asked = options.tasks.split(",")
+    columns = [*asked, *(["other half"] if options.recordings else [])]
     for number, weights in enumerate(options.weights):
-        found = scores(options.corpus, weights, layers, "majority" if number else "all")
+        found = scores(options.corpus, weights, layers, "majority" if number else "all", asked)
         again = halves(options.recordings, weights, layers) if options.recordings else {}
         rows = [
             [name, *(f"{100 * v:.1f}" for v in row.values()), *_cell(again, name)]
