@@ -20,8 +20,7 @@ import mir_eval
 import numpy as np
 import typer
 
-from benchmarks.probes.truth import truth_of
-from vit1dx.config import Config
+from weights.recipe.corpus.labels import labels_path, read_labels
 
 TOLERANCE = 0.05  # s
 FLUX_RATE = 22_050  # Hz, which librosa's defaults are made for
@@ -57,7 +56,7 @@ def _truth(path: Path) -> np.ndarray:
     known = path.with_suffix(".onsets.txt")
     if known.exists():
         return mir_eval.io.load_events(str(known))
-    return np.sort(np.asarray(truth_of(path, Config().mel.frame_rate).events("onsets")))
+    return np.sort(np.asarray(read_labels(labels_path(path))["onsets"]))
 
 
 def main(corpus: Annotated[Path, typer.Argument(help="Folder of renders.")]) -> None:

@@ -1,14 +1,13 @@
 """What lower precisions change: ``python -m benchmarks.precision MUSIC [--corpus CORPUS]``.
 
 Cosine similarities of tokens with fp32's, layer by layer, on recordings; and, where there is a
-corpus, frame-wise chords by `weights.recipe.steer`, fitted and scored on each precision's tokens.
+corpus, chords by `weights.recipe.steer`, fitted and scored on each precision's tokens.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from benchmarks.tables import table
 from vit1dx.extractor import Extractor
 from vit1dx.model.request import Precision
 from vit1dx.run.sources import collect
-from weights.recipe.steer import scores, tokens
+from weights.recipe.steer import scores
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
 PROBED = (1, 3, 6, 9, 12)
@@ -34,8 +33,8 @@ def cosines(music: Path, precision: Precision) -> np.ndarray:
 
 
 def chords(corpus: Path, precision: Precision) -> list[float]:
-    """Accuracy of frame-wise chords by layer of `PROBED`, on songs not trained on."""
-    found = scores(corpus, partial(tokens, layers=PROBED, precision=precision))
+    """Share of time of chords (majmin) by layer of `PROBED`, on songs not trained on."""
+    found = scores(corpus, None, PROBED, wanted=["chords"], precision=precision)
     return [found[f"layer {layer}"]["chords"] for layer in PROBED]
 
 

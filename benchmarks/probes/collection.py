@@ -1,23 +1,21 @@
-"""Which renders are used for what, and what each system said of them, kept on disk."""
+"""Which renders are used for what, and what is known of each."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.probes.systems import CONFIG, System
-from benchmarks.probes.truth import Truth, truth_of
 from weights.recipe.corpus.build import MANIFEST
+from weights.recipe.corpus.labels import labels_path, read_labels
+
+LOCAL_FIT = {"pop909": 96, "composed": 56, "freedoom": 8}
+GLOBAL_FIT = {"pop909": 200, "composed": 400, "freedoom": 40}
+ONSET_TRACKS = 40  # to choose a head on
+SIMILARITY_TRACKS = 60
 
 
 @dataclass(frozen=True)
@@ -28,35 +26,77 @@ class Render:
     ----------
     audio : Path
     source, song : str
+    split : str
+        "train" if probes are fitted on it, "test" if they are scored on it.
     """
 
     audio: Path
     source: str
     song: str
+    split: str
 
     @property
-    def truth(self) -> Truth:
-        """What is known of it, on the grid of all systems."""
-        return _truth(self.audio)
+    def id(self) -> str:
+        """What its track is called in features."""
+        return f"{self.split}/{self.audio.stem}"
+
+    def labels(self) -> dict[str, Any]:
+        """Its ground truth, as `weights.recipe.corpus.labels` has it."""
+        return read_labels(labels_path(self.audio))
 
 
-@cache
-def _truth(audio: Path) -> Truth:
-    return truth_of(audio, CONFIG.mel.frame_rate)
+@dataclass(frozen=True)
+class Sets:
+    """Renders by what they are for."""
+
+    local_fit: list[Render]
+    global_fit: list[Render]
+    local_test: list[Render]
+    global_test: list[Render]
+
+    @property
+    def local(self) -> list[Render]:
+        """Those of tasks over time."""
+        return [*self.local_fit, *self.local_test]
+
+    @property
+    def whole(self) -> list[Render]:
+        """Those of tasks of whole tracks."""
+        return [*self.global_fit, *self.global_test]
+
+    @property
+    def everything(self) -> list[Render]:
+        """All of them, each once."""
+        return list(dict.fromkeys([*self.local, *self.whole]))
 
 
-def renders(corpus: Path, split: str, per_song: int) -> list[Render]:
-    """The first renders of each song of a split, songs in an order that mixes the sources."""
+def chosen(corpus: Path, test: Path, share: float) -> Sets:
+    """Renders of training songs to fit on, and of testing songs to score on."""
+
+    def part(of: dict[str, int]) -> dict[str, int]:
+        return {source: max(2, round(share * n)) for source, n in of.items()}
+
+    once, twice = (renders(test, "test", n, "test") for n in (1, 2))
+    return Sets(
+        of_sources(renders(corpus, "train", 1), part(LOCAL_FIT)),
+        of_sources(renders(corpus, "train", 3), part(GLOBAL_FIT)),
+        once[: max(8, round(share * len(once)))],
+        twice[: max(16, round(share * len(twice)))],
+    )
+
+
+def renders(corpus: Path, part: str, per_song: int, split: str = "train") -> list[Render]:
+    """The first renders of each song of a part of the corpus, in an order that mixes sources."""
     rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
     by_song: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["split"] == split:
+        if row["split"] == part:
             by_song.setdefault(row["song"], []).append(row)
     mixed = sorted(by_song, key=lambda song: zlib.crc32(song.encode()))
     # Which rendition comes first varies by song, so that all soundfonts and ensembles are met.
     turned = ((song, _turned(by_song[song], zlib.crc32(song.encode()))) for song in mixed)
     return [
-        Render(corpus / row["audio"], row["source"], song)
+        Render(corpus.resolve() / row["audio"], row["source"], song, split)
         for song, found in turned
         for row in found[:per_song]
     ]
@@ -76,85 +116,3 @@ def of_sources(found: Sequence[Render], shares: dict[str, int]) -> list[Render]:
             left[render.source] -= 1
             taken.append(render)
     return taken
-
-
-class Memory:
-    """What systems said of renders: one file for each, read feature by feature.
-
-    Parameters
-    ----------
-    folder : Path
-        Kept between runs; a system of another name is another folder in it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def path(self, system: str, render: Render) -> Path:
-        """File of a system's word on a render."""
-        return self._folder / system / f"{render.audio.parent.name}-{render.audio.stem}.npz"
-
-    def read(self, system: str, render: Render, kind: str, name: str) -> np.ndarray:
-        """One of the `kind` ("frames", "whole", "curves") of features."""
-        return self.read_several(system, render, kind, [name])[name]
-
-    def read_several(
-        self, system: str, render: Render, kind: str, names: Iterable[str]
-    ) -> dict[str, np.ndarray]:
-        """Some features of a kind, by name."""
-        with np.load(self.path(system, render)) as found:
-            return {name: np.asarray(found[f"{kind}/{name}"]) for name in names}
-
-    def names(self, system: str, render: Render, kind: str) -> list[str]:
-        """Names of the features of a kind."""
-        with np.load(self.path(system, render)) as found:
-            prefix = f"{kind}/"
-            return [key.removeprefix(prefix) for key in found.files if key.startswith(prefix)]
-
-    def once(self, place: tuple[str, ...], job: Callable[[], Any]) -> Any:
-        """What a job found, found before or now; its name and its sets must say all of it."""
-        path = self._folder / "found" / ("; ".join(place) + ".json")
-        if path.exists():
-            return json.loads(path.read_text())
-        found = job()
-        path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(found))
-        os.replace(unfinished, path)
-        return found
-
-    def fill(
-        self,
-        system: str,
-        make: Callable[[], System],
-        local: Iterable[Render],
-        whole: Iterable[Render],
-    ) -> None:
-        """Have a system describe renders: frame by frame, or (`whole`) as a whole alone."""
-        wanted = dict.fromkeys(local, True)
-        wanted.update({render: False for render in whole if render not in wanted})
-        missing = [item for item in wanted.items() if not self.path(system, item[0]).exists()]
-        if not missing:
-            return
-        (self._folder / system).mkdir(parents=True, exist_ok=True)
-        jobs = [(render, self.path(system, render), frames) for render, frames in missing]
-        cores = sorted(os.sched_getaffinity(0))
-        parts = [jobs[i :: len(cores)] for i in range(len(cores))]
-        with ProcessPoolExecutor(len(cores), multiprocessing.get_context("spawn")) as pool:
-            list(pool.map(_describe_all, [make] * len(cores), parts, cores))
-
-
-def _describe_all(
-    make: Callable[[], System], jobs: list[tuple[Render, Path, bool]], core: int
-) -> None:
-    os.sched_setaffinity(0, {core})
-    system = make()
-    for render, path, frames in jobs:
-        found = system(render.audio, closely=frames)
-        arrays = {f"whole/{name}": values for name, values in found.whole.items()}
-        if frames:
-            arrays |= {f"frames/{name}": values for name, values in found.frames.items()}
-            arrays |= {f"curves/{name}": values for name, values in found.curves.items()}
-        unfinished = path.with_suffix(".unfinished.npz")
-        np.savez(unfinished, **arrays)  # type: ignore[arg-type]
-        os.replace(unfinished, path)

@@ -10,69 +10,52 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.probes.report import VIT
+from benchmarks.probes.systems import LOG_MEL
+from benchmarks.probes.tasks import LOCAL, WHOLE, Report, own, token_lines
 from vit1dx.model.guide import SIMILARITY
 
-VIT, BASELINE = "ViT-1D", "log-mel"
-LOCAL = {
-    "chords": "share of time, majmin",
-    "local key": "share of time",
-    "beats": "F, 70 ms",
-    "downbeats": "F, 70 ms",
-    "onsets": "F, 50 ms",
-    "notes": "F of frames",
-}
-WHOLE = {
-    "instruments": "mean average precision",
-    "key": "accuracy",
-    "tempo": "accuracy of five classes",
-    "style": "accuracy",
-}
-#: What `probes.json` calls the means of a track that feature files have, and what the guide does.
-TOKENS = {"class token": "class", "both": "mean"}
-
-Found = dict[str, Any]
+#: Tokens that feature files have ready, for a guide to speak of.
+TOKENS = ("sequence", "class", "mean")
 
 
-def guide(found: Found) -> Found:
+def guide(found: dict[str, Any]) -> dict[str, Any]:
     """The guide, as the file beside the weights has it, of what `benchmarks.probes` found."""
-    rows = [_local(found["local"], task, measure) for task, measure in LOCAL.items()]
-    rows += [_whole(found["whole"], task, measure) for task, measure in WHOLE.items()]
-    if BASELINE in found["recordings"]:
-        rows.append(_recordings(found["recordings"]))
+    reports = {**found["local"], **found["whole"]}
+    rows = [
+        _row(name, reports[name][VIT], task.says)
+        for name, task in {**LOCAL, **WHOLE}.items()
+        if name in reports
+    ]
+    if found["recordings"]:
+        rows.append(_recordings(found["recordings"]["retrieval"]))
     return {"sha256": found["about"]["sha256"], "tasks": rows}
 
 
-def _local(found: Found, task: str, measure: str) -> Found:
-    layers = {name: scores["frame"] for name, scores in found[VIT].items()}
-    best = _best(layers, task)
-    baseline = found[BASELINE][BASELINE]["frame"]["test"][task]["value"]
-    return _row(task, best, "sequence", layers[best]["test"][task]["value"], measure, baseline)
+def _row(task: str, report: Report, measure: str) -> dict[str, Any]:
+    """The layer that does best on training songs held back, not on those it is scored on."""
+    lines = [line for line in token_lines(report) if line["tokens"] in TOKENS]
+    best = max(lines, key=lambda line: line["held_out"] or 0)
+    (other,) = (line for line in report["lines"] if line["name"] == LOG_MEL)
+    scores = [own(report, line)["mean"] for line in (best, other)]
+    return _advice(task, best["layer"], best["tokens"], measure, *scores)
 
 
-def _whole(found: Found, task: str, measure: str) -> Found:
-    means = {name: v for name, v in found[VIT].items() if name.split(", ")[1] in TOKENS}
-    best = _best(means, task)
-    (baseline,) = found[BASELINE].values()
-    score, other = means[best]["test"][task]["value"], baseline["test"][task]["value"]
-    return _row(task, best, TOKENS[best.split(", ")[1]], score, measure, other)
-
-
-def _best(features: Found, task: str) -> str:
-    """The feature that does best on training songs held back, not on those it is scored on."""
-    return max(features, key=lambda name: features[name]["held_out"][task]["value"])
-
-
-def _recordings(found: Found) -> Found:
+def _recordings(retrieval: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Which mean of all tokens finds the other half of a recording: `vit1dx search` goes by it."""
-    means = {k: v for k, v in found[VIT]["retrieval"].items() if k.endswith(", both")}
+    means = {k: v for k, v in retrieval[VIT].items() if k.endswith(", mean")}
     best = max(means, key=means.__getitem__)
-    (baseline,) = found[BASELINE]["retrieval"].values()
+    layer = int(best.split(",")[0].removeprefix("layer "))
+    (other,) = retrieval[LOG_MEL].values()
     measure = "other halves found, of the same recordings"
-    return _row(SIMILARITY, best, "mean", means[best], measure, baseline)
+    return _advice(SIMILARITY, layer, "mean", measure, means[best], other)
 
 
-def _row(task: str, name: str, tokens: str, score: float, measure: str, log_mel: float) -> Found:
-    layer = int(name.split(",")[0].removeprefix("layer "))
+def _advice(
+    task: str, layer: int, tokens: str, measure: str, score: float | None, log_mel: float | None
+) -> dict[str, Any]:
+    assert score is not None
+    assert log_mel is not None
     row = {"task": task, "layer": layer, "tokens": tokens, "score": round(score, 6)}
     return {**row, "measure": measure, "log_mel": round(log_mel, 6)}
 

@@ -6,67 +6,119 @@ and scored on songs that it was not. Spectral flux gets the same choices of heig
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.curves import RATE
-from vit1dx.analysis.peaks import peaks
-from vit1dx.probe.scores import Counts
+from benchmarks.probes.collection import Render
+from benchmarks.probes.systems import CONFIG, log_mel
+from vit1dx import Extractor
+from vit1dx.analysis.attention import READINGS, curves
+from vit1dx.analysis.peaks import pick
+from vit1dx.probe.scores import TOLERANCE, Counts
+from vit1dx.tokens import Track
 
-ONSET_TOLERANCE = 0.05  # s
+RATE = CONFIG.mel.frame_rate
 HEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
 LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
+TURNED = ("received", "class")  # readings that may dip where a note begins
+CLASS_ROW = "class"
+FLUX = "spectral flux"
 
-Choice = tuple[str, float, float]  # curve, height, lag
-
-
-def source_of(curve: str) -> str:
-    """The layer that a curve is of, or all that there is of it."""
-    return curve.removeprefix("-").split(",")[0]
-
-
-def measure(
-    memory: Memory,
-    system: str,
-    names: Sequence[str],
-    fit: Sequence[Render],
-    test: Sequence[Render],
-) -> dict[str, Any]:
-    """F of the onsets of testing songs, by that of some curves which does best on others."""
-    before, after = (Onsets.of(memory, system, names, group) for group in (fit, test))
-    f, (name, height, lag) = max(before.tuned(name) for name in names)
-    return {"curve": name, "held_out": f, "test": after.score(name, height, lag)}
+Peaks = tuple[np.ndarray, np.ndarray]  # times (s), and heights
+Heard = tuple[Mapping[str, Peaks], np.ndarray]  # peaks by curve, and when notes begin
+Table = dict[str, dict[str, Any]]
 
 
-@dataclass
-class Onsets:
-    """Curves of some tracks, by name, and when their notes begin (s)."""
+def measure(weights: Path, layers: Iterable[int], fit: list[Render], test: list[Render]) -> Table:
+    """F of the onsets of testing songs, by the curve of a layer that does best on other songs.
 
-    curves: Sequence[Mapping[str, np.ndarray]]
-    truths: Sequence[np.ndarray]
+    A second row of each layer has the choice among the class token's rows of attention alone.
+    """
+    extractor = Extractor(list(layers), attention="full", tokens="sequence", weights=weights)
+    before, after = (
+        heard(lambda audio: head_curves(extractor(audio)), group) for group in (fit, test)
+    )
+    names = list(before[0][0])
+    found: Table = {}
+    for layer in layers:
+        of_layer = [name for name in names if layer_of(name) == layer]
+        rows = [name for name in of_layer if name.endswith(f", {CLASS_ROW}")]
+        found[f"layer {layer}"] = best(before, after, of_layer)
+        found[f"layer {layer}, class token's row"] = best(before, after, rows)
+    return found
 
-    @classmethod
-    def of(
-        cls, memory: Memory, system: str, names: Sequence[str], renders: Sequence[Render]
-    ) -> Onsets:
-        """Curves that a system read off renders."""
-        curves = [memory.read_several(system, render, "curves", names) for render in renders]
-        return cls(curves, [np.asarray(render.truth.events("onsets")) for render in renders])
 
-    def score(self, name: str, height: float, lag: float) -> float:
-        """F of the peaks of one curve."""
-        counts = Counts()
-        for curves, truth in zip(self.curves, self.truths, strict=True):
-            counts.add(truth, peaks(curves[name], height, RATE, lag), ONSET_TOLERANCE)
-        return counts.f_measure
+def measure_flux(fit: list[Render], test: list[Render]) -> Table:
+    """The same of spectral flux."""
+    before, after = (
+        heard(lambda audio: {FLUX: spectral_flux(log_mel(audio))}, group) for group in (fit, test)
+    )
+    return {FLUX: best(before, after, [FLUX])}
 
-    def tuned(self, name: str) -> tuple[float, Choice]:
-        """The best F of a curve, and the choices that give it."""
-        # The lag matters little to which height is best: one after the other, not all pairs.
-        height = max(HEIGHTS, key=lambda h: max(self.score(name, h, lag) for lag in (0, 1)))
-        lag = max(LAGS, key=lambda lag: self.score(name, height, lag))
-        return self.score(name, height, lag), (name, height, lag)
+
+def layer_of(curve: str) -> int:
+    """The layer that a curve is of."""
+    return int(curve.removeprefix("-").split(",")[0].removeprefix("layer "))
+
+
+def heard(
+    curves_of: Callable[[Path], Mapping[str, np.ndarray]], renders: Iterable[Render]
+) -> list[Heard]:
+    """Peaks of all curves of renders, and when notes begin in them."""
+    return [
+        (
+            {name: pick(c, HEIGHTS[0], RATE) for name, c in curves_of(render.audio).items()},
+            np.asarray(render.labels()["onsets"], float),
+        )
+        for render in renders
+    ]
+
+
+def head_curves(track: Track) -> dict[str, np.ndarray]:
+    """Curves (time,) of each layer, head and reading; a leading "-" turns one upside down."""
+    assert track.attention is not None
+    first = np.round(track.window_start * RATE).astype(int)
+    n = len(track.time)
+    found: dict[str, np.ndarray] = {}
+    for layer, maps in zip(track.attended_layers, track.attention, strict=True):
+        for reading in READINGS:
+            for head, curve in enumerate(curves(maps, reading, first, n)):
+                name = f"layer {layer}, head {head}, {reading}"
+                found[name] = curve
+                if reading in TURNED:
+                    found[f"-{name}"] = -curve
+    return found
+
+
+def spectral_flux(mel: np.ndarray) -> np.ndarray:
+    """Sum of what rises from frame to frame in log-mel (time, n_mels): (time,)."""
+    rise = np.maximum(0, np.diff(mel, axis=0, prepend=mel[:1]))
+    return np.asarray(rise.sum(1), dtype=np.float32)
+
+
+def best(before: list[Heard], after: list[Heard], names: Iterable[str]) -> dict[str, Any]:
+    """The curve that does best on some songs, and how it does on others."""
+    f, name, height, lag = max(tuned(before, name) for name in names)
+    return {"curve": name, "held_out": f, "test": score(after, name, height, lag)}
+
+
+def tuned(songs: list[Heard], name: str) -> tuple[float, str, float, float]:
+    """The best F of a curve, with the height and lag that give it."""
+    of = partial(score, songs, name)
+    # The lag matters little to which height is best: one after the other, not all pairs.
+    height = max(HEIGHTS, key=lambda least: max(of(least, lag) for lag in (0, 1)))
+    lag = max(LAGS, key=lambda late: of(height, late))
+    return of(height, lag), name, height, lag
+
+
+def score(songs: list[Heard], name: str, height: float, lag: float) -> float:
+    """F of the peaks of one curve that are so high, `lag` frames earlier, of all songs together."""
+    counts = Counts()
+    for peaks, truth in songs:
+        times, heights = peaks[name]
+        counts.add(truth, times[heights >= height] - lag / RATE, TOLERANCE["onsets"])
+    return counts.f_measure

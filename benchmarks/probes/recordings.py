@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import tarfile
@@ -14,6 +15,7 @@ import av
 import numpy as np
 import soundfile
 
+from benchmarks.probes.labels import TABLE
 from benchmarks.probes.systems import Described, System
 from weights.recipe.corpus.build import MANIFEST
 from weights.recipe.corpus.samples import ARCHIVE, ONE_SHOTS
@@ -58,17 +60,33 @@ def of_manifest(corpus: Path, folder: Path) -> tuple[list[Path], list[dict[str, 
     """Excerpts of the recordings that the `real` source fetched, and its rows of them."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in (corpus / MANIFEST).read_text().splitlines()]
-    return [
-        excerpt(corpus / row["audio"], folder / f"{number}.wav") for number, row in enumerate(rows)
-    ], rows
+    paths = [folder / f"{number}.flac" for number in range(len(rows))]
+    for path, row in zip(paths, rows, strict=True):
+        if not path.exists():
+            excerpt(corpus / row["audio"], path)
+    return paths, rows
+
+
+def with_table(corpus: Path, folder: Path) -> list[tuple[str, Path]]:
+    """Write excerpts of recordings and a table of who made them; give their ids and files."""
+    paths, rows = of_manifest(corpus, folder)
+    with (folder / TABLE).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("track", "album", "artist"))
+        lines = zip(paths, rows, strict=True)
+        writer.writerows((path.stem, row["album"], row["artist"]) for path, row in lines)
+    return [(path.stem, path.resolve()) for path in paths]
 
 
 def excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
-    """Write up to `EXCERPT` seconds from the middle of a recording as WAV."""
+    """Write up to `EXCERPT` seconds from the middle of a recording, as WAV or FLAC."""
     samples, rate = soundfile.read(audio)
     width = min(len(samples), round(EXCERPT * rate))
     first = (len(samples) - width) // 2
-    soundfile.write(path, samples[first : first + width], rate, subtype="FLOAT")
+    unfinished = path.with_name(f".{path.name}")
+    subtype = "FLOAT" if path.suffix == ".wav" else "PCM_24"
+    soundfile.write(unfinished, samples[first : first + width], rate, subtype=subtype)
+    unfinished.replace(path)
     return path
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.probes.collection import Memory, Render
-from benchmarks.probes.systems import CONFIG
-from benchmarks.probes.truth import Truth
+import vit1dx
+from benchmarks.probes.collection import Render
+from benchmarks.probes.labels import Truth
+from benchmarks.probes.systems import CONFIG, LOG_MEL, log_mel
 from vit1dx.analysis.similarity import self_similarity
-from vit1dx.probe.music import EXCLUDED
+from vit1dx.probe.annotations import Annotation
+from vit1dx.probe.frames import classes_at
+from vit1dx.probe.music import EXCLUDED, chord_class
 
 RATE = CONFIG.mel.frame_rate
 BLOCK = 8  # frames, 0.256 s, averaged for all dimensions but beats
@@ -21,26 +25,62 @@ APART = 4.0
 Similarity = Callable[[Truth, np.ndarray], "np.ndarray | None"]
 
 
-def measure(memory: Memory, system: str, name: str, test: Sequence[Render]) -> dict[str, float]:
-    """Pearson correlation of a feature's self-similarity with that of each musical dimension.
+def measure(
+    test: Iterable[Render], frames_of: Callable[[Render], Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Pearson correlation of features' self-similarity with that of each musical dimension.
 
     Similarity is the cosine of features less their track's mean; tracks are averaged, those left
     out that say nothing of a dimension or in which it does not change.
+
+    Parameters
+    ----------
+    test : iterable of Render
+    frames_of : callable
+        Frames (time, dim) of a render, by name of the feature.
     """
-    found: dict[str, list[float]] = {dimension: [] for dimension in DIMENSIONS}
+    found: dict[str, dict[str, list[float]]] = {}
     for render in test:
-        frames = memory.read(system, render, "frames", name)
-        for dimension, similarity in DIMENSIONS.items():
-            features, time = _sampled(frames, dimension)
-            truth = similarity(render.truth, time)
-            if truth is None:
-                continue
-            value = correlation(
-                self_similarity(features), truth, time, LEAST_APART.get(dimension, APART)
-            )
-            if value is not None:
-                found[dimension].append(value)
-    return {dimension: float(np.mean(values)) for dimension, values in found.items()}
+        truth = render.labels()
+        for name, frames in frames_of(render).items():
+            of_name = found.setdefault(name, {dimension: [] for dimension in DIMENSIONS})
+            for dimension, value in _correlations(frames, truth):
+                of_name[dimension].append(value)
+    return {
+        name: {dimension: float(np.mean(v)) for dimension, v in of_name.items() if v}
+        for name, of_name in found.items()
+    }
+
+
+def of_tokens(features: Path, layers: Iterable[int]) -> Callable[[Render], dict[str, np.ndarray]]:
+    """Sequence tokens of renders by layer, from a feature file."""
+
+    def frames(render: Render) -> dict[str, np.ndarray]:
+        with vit1dx.open(features) as opened:
+            track = opened[render.id]
+            return {
+                f"layer {layer}": np.asarray(track.read("sequence_tokens", layer=layer), np.float32)
+                for layer in layers
+            }
+
+    return frames
+
+
+def of_log_mel(render: Render) -> dict[str, np.ndarray]:
+    """Log-mel frames of a render."""
+    return {LOG_MEL: log_mel(render.audio)}
+
+
+def _correlations(frames: np.ndarray, truth: Truth) -> Iterable[tuple[str, float]]:
+    for dimension, similarity in DIMENSIONS.items():
+        features, time = _sampled(frames, dimension)
+        true = similarity(truth, time)
+        if true is None:
+            continue
+        apart = LEAST_APART.get(dimension, APART)
+        value = correlation(self_similarity(features), true, time, apart)
+        if value is not None:
+            yield dimension, value
 
 
 def correlation(
@@ -72,29 +112,27 @@ def _same(classes: np.ndarray) -> np.ndarray:
     return np.asarray(same)
 
 
-def _at(classes: np.ndarray, time: np.ndarray) -> np.ndarray:
-    return classes[np.minimum(np.round(time * RATE).astype(int), len(classes) - 1)]
+def _classes(truth: Truth, name: str, time: np.ndarray, code: Callable[[str], int]) -> np.ndarray:
+    start, end, labels = zip(*truth[name], strict=True)
+    return classes_at(time, Annotation(np.array(start), np.array(end), labels), code)
 
 
 def _chords(truth: Truth, time: np.ndarray) -> np.ndarray | None:
-    if not truth.labels["chords"]:
-        return None
-    return _same(_at(truth.chords(int(time[-1] * RATE) + BLOCK), time))
+    return _same(_classes(truth, "chords", time, chord_class)) if truth["chords"] else None
 
 
 def _sections(truth: Truth, time: np.ndarray) -> np.ndarray | None:
-    if not truth.labels["sections"]:
+    if not truth["sections"]:
         return None
-    names = {label: i for i, label in enumerate(sorted({s[2] for s in truth.labels["sections"]}))}
-    n = int(time[-1] * RATE) + BLOCK
-    return _same(_at(truth.classes("sections", n, names.__getitem__), time))
+    names = {label: i for i, label in enumerate(sorted({s[2] for s in truth["sections"]}))}
+    return _same(_classes(truth, "sections", time, names.__getitem__))
 
 
 def _instruments(truth: Truth, time: np.ndarray) -> np.ndarray:
     """Jaccard index of the families that play."""
-    families = sorted(truth.families)
+    families = sorted({family for family, _, _ in truth["instruments"]})
     playing = np.zeros((len(time), len(families)))
-    for family, start, end in truth.labels["instruments"]:
+    for family, start, end in truth["instruments"]:
         playing[(time >= start) & (time < end), families.index(family)] = 1
     both = playing @ playing.T
     either = playing.sum(1)[:, None] + playing.sum(1)[None, :] - both
@@ -103,7 +141,7 @@ def _instruments(truth: Truth, time: np.ndarray) -> np.ndarray:
 
 def _beats(truth: Truth, time: np.ndarray) -> np.ndarray | None:
     """Cosine of the difference of phases within the beat."""
-    beats = truth.events("beats")
+    beats = truth["beats"]
     if beats is None or len(beats) < 2:
         return None
     phase = np.interp(time, beats, np.arange(len(beats)), left=np.nan, right=np.nan)

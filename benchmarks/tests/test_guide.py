@@ -4,22 +4,61 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from benchmarks.probes.guide import guide
-from vit1dx.model.guide import guide_for
+from vit1dx.model.guide import SIMILARITY, Advice, guide_for
 from vit1dx.model.weights import bundled
 
 ROOT = Path(__file__).parents[2]
 
 
+def _line(name: str, held_out: float, score: float) -> dict[str, Any]:
+    layer = int(name.split(",")[0].split()[1]) if name.startswith("layer") else None
+    tokens = name.partition(", ")[2]
+    scores = {"F": {"mean": score, "deviation": None}, "other": {"mean": 0.0, "deviation": None}}
+    return {"name": name, "layer": layer, "tokens": tokens, "scores": scores, "held_out": held_out}
+
+
+def _report(*lines: dict[str, Any]) -> dict[str, Any]:
+    return {"ViT-1D": {"measures": ["F", "other"], "lines": [*lines, _line("log-mel", 1, 0.3)]}}
+
+
+def test_layers_are_chosen_on_songs_held_out_and_speak_of_tokens_that_files_have() -> None:
+    chords = _report(_line("layer 1, sequence", 0.6, 0.55), _line("layer 2, sequence", 0.5, 0.9))
+    key = _report(
+        _line("layer 1, class", 0.4, 0.4),
+        _line("layer 2, mean", 0.5, 0.5),
+        _line("layer 2, class+mean", 0.9, 0.9),
+    )
+    retrieval = {
+        "ViT-1D": {"layer 1, class": 0.9, "layer 1, mean": 0.5, "layer 2, mean": 0.6},
+        "log-mel": {"log-mel": 0.4},
+    }
+    found = {
+        "about": {"sha256": "abc"},
+        "local": {"chords": chords},
+        "whole": {"key": key},
+        "recordings": {"retrieval": retrieval},
+    }
+    made = guide(found)
+    assert made["sha256"] == "abc"
+    advice = {row["task"]: Advice(**row) for row in made["tasks"]}
+    picked = {task: (a.layer, a.tokens, a.score, a.log_mel) for task, a in advice.items()}
+    assert picked == {
+        "chords": (1, "sequence", 0.55, 0.3),
+        "key": (2, "mean", 0.5, 0.3),
+        SIMILARITY: (2, "mean", 0.6, 0.4),
+    }
+    assert [row["task"] for row in guide({**found, "recordings": {}})["tasks"]] == ["chords", "key"]
+
+
 def test_it_is_what_was_measured() -> None:
     """Whoever measures other weights makes it again: ``python -m benchmarks.probes.guide``."""
     found = json.loads((ROOT / "weights" / "probes.json").read_text())
+    if "ViT-1D" in found["local"]:
+        pytest.skip("weights/probes.json was measured before it had the form of today")
     assert guide(found) == json.loads(bundled(".guide.json").read_text())
-    chords = guide_for(found["about"]["sha256"])["chords"]
-    frame = found["local"]["ViT-1D"][f"layer {chords.layer}"]["frame"]
-    assert abs(chords.score - frame["test"]["chords"]["value"]) < 1e-6
-    others = found["local"]["ViT-1D"].values()
-    assert frame["held_out"]["chords"] == max(
-        (scores["frame"]["held_out"]["chords"] for scores in others), key=lambda s: s["value"]
-    )
+    assert guide_for(found["about"]["sha256"])

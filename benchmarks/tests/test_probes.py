@@ -2,59 +2,90 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from benchmarks.probes import albums, recordings, similarity, systems
+from benchmarks.probes import recordings, similarity
 from benchmarks.probes.__main__ import app
 from benchmarks.probes.collection import Render, of_sources, renders
-from benchmarks.probes.curves import head_curves
-from benchmarks.probes.earlier import KINDS, Disagreement, with_baselines
-from benchmarks.probes.onsets import Onsets
-from benchmarks.probes.truth import Truth
-from vit1dx.analysis.peaks import peaks
+from benchmarks.probes.guide import guide
+from benchmarks.probes.labels import tempo_class, write_labels
+from benchmarks.probes.onsets import HEIGHTS, Heard, best, head_curves, tuned
+from benchmarks.probes.tasks import Kept
+from vit1dx.analysis.peaks import peaks, pick
 from vit1dx.analysis.similarity import self_similarity
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
-from vit1dx.probe.music import EXCLUDED
+from vit1dx.probe.annotations import read_file
 from vit1dx.tokens import MemoryTrack
 from weights.recipe import steer
 from weights.recipe.corpus.__main__ import app as corpus_app
+from weights.recipe.corpus.labels import FORMAT, FORMAT_VERSION
 from weights.recipe.tests.needs import needs_data, needs_synth
 
 RATE = 31.25
+TRUTH: dict[str, Any] = {
+    "format": FORMAT,
+    "format_version": FORMAT_VERSION,
+    "style": "waltz",
+    "key": "F:maj",
+    "tempo": 94.1,
+    "chords": [[0.0, 0.5, "C:maj"], [0.5, 1.0, "A:min"]],
+    "keys": None,
+    "beats": [0.1, 0.6],
+    "downbeats": [0.6],
+    "onsets": [0.0, 0.1],
+    "instruments": [["piano", 0.0, 1.0], ["drums", 0.0, 0.5], ["piano", 2.0, 3.0]],
+    "voices": [{"drums": False}, {"drums": True}],
+    "notes": {"onset": [0.1, 0.0], "offset": [0.2, 1.0], "pitch": [60, 36], "voice": [0, 1]},
+}
 
 
-def label(**more: object) -> dict[str, object]:
-    empty: dict[str, object] = {
-        "chords": None,
-        "keys": None,
-        "sections": None,
-        "beats": None,
-        "instruments": [],
-    }
-    return {**empty, "onsets": [], "voices": [], **more}
+def test_labels_are_written_as_the_command_reads_them(tmp_path: Path) -> None:
+    audio = tmp_path / "s-g0-r00.flac"
+    audio.with_name("s-g0-r00.json.gz").write_bytes(gzip.compress(json.dumps(TRUTH).encode()))
+    local, other = Render(audio, "composed", "s", "train"), Render(audio, "pop909", "t", "test")
+    (tmp_path / "labels" / "chords" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "chords" / "train" / "gone.lab").touch()  # of an earlier share
+    table = write_labels([local], [local, other], tmp_path / "labels")
+    written = {str(p.relative_to(table.parent)) for p in table.parent.rglob("*") if p.is_file()}
+    files = {
+        "chords": "lab", "beats": "beats", "downbeats": "beats", "onsets": "onsets",
+        "notes": "notes",
+    }  # fmt: skip
+    expected = {f"{task}/train/s-g0-r00.{ending}" for task, ending in files.items()}
+    assert written == {*expected, "tracks.csv"}
+
+    def read(task: str) -> list[tuple[Any, ...]]:
+        path = table.parent / task / f"{local.id}.{files[task]}"
+        found = read_file(path, task)
+        labels = found.labels or [""] * len(found.start)
+        return list(zip(found.start.tolist(), found.end.tolist(), labels, strict=True))
+
+    assert read("chords") == [tuple(span) for span in TRUTH["chords"]]
+    assert [time for time, *_ in read("beats")] == TRUTH["beats"]
+    assert [time for time, *_ in read("downbeats")] == TRUTH["downbeats"]
+    assert read("notes") == [(0.1, 0.2, "60")]  # no drums
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["track"] for row in rows] == ["train/s-g0-r00", "test/s-g0-r00"]
+    assert rows[0]["instruments"] == "drums|piano"
+    assert [row["style"] for row in rows] == ["waltz", ""]  # others' styles are not known
+    assert (rows[0]["tempo"], rows[0]["key"]) == ("over 80", "F:maj")
 
 
-def test_frames_of_spans_and_notes() -> None:
-    notes = {"onset": [0.1, 0.0], "offset": [0.2, 1.0], "pitch": [60, 36], "voice": [0, 1]}
-    truth = Truth(
-        label(
-            chords=[[0.0, 0.5, "C:maj"], [0.5, 1.0, "A:min"]],
-            notes=notes,
-            voices=[{"drums": False}, {"drums": True}],
-        ),
-        RATE,
-    )
-    assert truth.chords(40).tolist() == [0] * 16 + [21] * 16 + [EXCLUDED] * 8
-    roll = truth.notes(40)
-    assert np.argwhere(roll).tolist() == [[frame, 60 - 21] for frame in (4, 5, 6)]  # no drums
+def test_classes_of_tempo() -> None:
+    found = [tempo_class(tempo) for tempo in (None, 60, 80, 81, 100.1, 200)]
+    assert found == ["", "to 80", "to 80", "over 80", "over 100", "over 140"]
 
 
 def test_peaks_are_placed_between_frames() -> None:
@@ -63,37 +94,6 @@ def test_peaks_are_placed_between_frames() -> None:
     activation = np.exp(-((grid[:, None] - times) ** 2) / (2 * 0.03**2)).sum(1)
     np.testing.assert_allclose(peaks(activation, 0.5, RATE), times, atol=0.004)
     np.testing.assert_allclose(peaks(activation, 0.5, RATE, lag=1), times - 1 / RATE, atol=0.004)
-
-
-def test_context_is_the_means_before_and_after() -> None:
-    frames = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-    found = systems.with_context(frames, 0.5)
-    half = 8
-    np.testing.assert_allclose(found[20, :3], frames[20])
-    np.testing.assert_allclose(found[20, 3:6], frames[20 - half : 20].mean(0), rtol=1e-4)
-    np.testing.assert_allclose(found[20, 6:], frames[21 : 21 + half].mean(0), rtol=1e-4)
-
-
-def test_other_rates_are_averaged_onto_the_grid() -> None:
-    rate = 22_050 / 256
-    ramp = (np.arange(200) / rate)[:, None]  # each value is the time that it is centred on
-    found = systems.resampled(ramp, rate, 32_000)
-    assert found.shape == (63, 1)
-    np.testing.assert_allclose(found[1:-1, 0], np.arange(1, 62) / RATE, atol=2e-3)
-
-
-def test_basic_pitch_keeps_time(tmp_path: Path) -> None:
-    """Its windows are no whole number of frames apart: joined carelessly, they drift."""
-    pytest.importorskip("basic_pitch", reason="basic-pitch is not installed")
-    time = np.arange(40 * 16_000) / 16_000
-    since = time % 1.0
-    tone = 0.3 * np.sin(2 * np.pi * 440 * since) * np.exp(-8 * since)
-    soundfile.write(tmp_path / "tone.wav", tone, 16_000)
-    frames = systems.basic_pitch()(tmp_path / "tone.wav").frames["basic-pitch"]
-    rise = np.diff(np.sort(frames, axis=1)[:, -12:].sum(1))
-    for second in (5, 20, 37):
-        near = round(second * RATE) - 10
-        assert abs(near + 1 + int(rise[near : near + 20].argmax()) - second * RATE) < 2
 
 
 def synthetic_attention(onsets: list[int], window: int, n: int) -> MemoryTrack:
@@ -120,13 +120,24 @@ def synthetic_attention(onsets: list[int], window: int, n: int) -> MemoryTrack:
     )
 
 
+def _heard(curves: dict[str, np.ndarray], onsets: list[int]) -> list[Heard]:
+    picked = {name: pick(curve, HEIGHTS[0], RATE) for name, curve in curves.items()}
+    return [(picked, np.array(onsets) / RATE)]
+
+
 def test_onsets_are_found_in_the_head_that_attends_to_them() -> None:
     onsets = [12, 40, 61, 90, 118, 150, 171, 188]
     curves = head_curves(synthetic_attention(onsets, 62, 200))
-    found = Onsets([curves], [np.array(onsets) / RATE])
-    f, (name, *_) = max(found.tuned(curve) for curve in curves)
+    songs = _heard(curves, onsets)
+    f, name, *_ = max(tuned(songs, curve) for curve in curves)
     assert name == "layer 1, head 1, received"
     assert f == 1
+    before = [(peaks, truth - 2.5 / RATE) for peaks, truth in songs]  # the curve comes late
+    f, _, _, lag = max(tuned(before, curve) for curve in curves)
+    assert f == 1
+    assert lag >= 1
+    rows = [curve for curve in curves if curve.endswith(", class")]
+    assert best(songs, songs, rows)["curve"] in ("-layer 1, head 1, class", *rows)
 
 
 def test_novelty_and_change_peak_where_frames_turn_from_one_side_to_the_other() -> None:
@@ -160,20 +171,6 @@ def test_pairs_are_found_again_where_they_are_alike() -> None:
     assert recordings.found_again(rng.standard_normal((40, 8))) < 0.3
 
 
-@pytest.mark.slow
-def test_albums_are_told_apart_where_vectors_tell_them_apart() -> None:
-    rng, n = np.random.default_rng(0), 60
-    number = np.arange(n) % 4
-    names = [f"album {i}" for i in number]
-    told = np.repeat(np.eye(4)[number] + 0.1 * rng.standard_normal((n, 4)), 2, axis=0)
-    found = albums.scored(told, names, names, seeds=2)
-    assert found["album"] == 1
-    assert found["artist"] == pytest.approx(1)
-    nothing = albums.scored(rng.standard_normal((2 * n, 4)), names, names, seeds=2)
-    assert nothing["album"] < 0.5
-    assert nothing["other half"] < 0.2
-
-
 @pytest.mark.parametrize("alteration", ["+3 dB", "noise at -30 dB", "mp3 at 64 kbit/s"])
 def test_altered_audio_keeps_its_time_and_most_of_its_sound(
     alteration: str, tmp_path: Path
@@ -204,26 +201,18 @@ def test_renders_are_of_one_split_and_turn_through_the_renditions(tmp_path: Path
     assert len({render.song for render in first}) == len(first) == 30
     assert {render.audio.stem[-1] for render in first} == {"0", "1", "2"}
     assert [r.song for r in renders(tmp_path, "test", 2)] == ["t", "t"]
-    two = [Render(tmp_path, source, str(i)) for i, source in enumerate("abab")]
+    two = [Render(tmp_path, source, str(i), "train") for i, source in enumerate("abab")]
     assert [render.song for render in of_sources(two, {"a": 1, "b": 2})] == ["0", "1", "3"]
 
 
-def measured(chords: float, **systems: float) -> dict[str, dict[str, object]]:
-    scores = {"log-mel": chords, **systems}
-    found: dict[str, dict[str, object]] = {kind: {} for kind in KINDS}
-    found["local"] = {
-        name: {"test": {"value": value, "spread": value}} for name, value in scores.items()
-    }
-    return found
-
-
-def test_baselines_are_taken_from_a_measurement_of_the_same_renders() -> None:
-    earlier = measured(0.7, chroma=0.6, vit=0.1)
-    found = with_baselines(measured(0.705, vit=0.9), earlier)["local"]
-    values = {name: scores["test"]["value"] for name, scores in found.items()}
-    assert values == {"log-mel": 0.705, "chroma": 0.6, "vit": 0.9}
-    with pytest.raises(Disagreement, match=r"local, test, value: 0\.75 now, 0\.7 then"):
-        with_baselines(measured(0.75), earlier)
+def test_what_was_found_of_the_same_is_not_measured_again(tmp_path: Path) -> None:
+    jobs = iter(range(9))
+    kept = Kept(tmp_path, {"seeds": 1, "layers": (1, 2)})
+    assert kept.once(["chords", "it"], lambda: next(jobs)) == 0
+    assert kept.once(["chords", "it"], lambda: next(jobs)) == 0
+    assert kept.once(["beats", "it"], lambda: next(jobs)) == 1
+    other = Kept(tmp_path, {"seeds": 2, "layers": (1, 2)})
+    assert other.once(["chords", "it"], lambda: next(jobs)) == 2
 
 
 @pytest.mark.long
@@ -238,23 +227,43 @@ def test_a_measurement_from_songs_to_tables(tmp_path: Path) -> None:
         sizes = ["--source", "composed", "--composed", "80", "--seconds", "10", "--limit", "8"]
         result = CliRunner().invoke(corpus_app, [str(tmp_path / out), *sizes, *more])
         assert result.exit_code == 0, result.output
+    real = tmp_path / "real"
+    _recordings(real)
     arguments = ["--corpus", tmp_path / "corpus", "--test", tmp_path / "test", "-o", tmp_path / "o"]
-    none = ["--data", tmp_path, "--seeds", "1", "--share", "0.1"]
-    result = CliRunner().invoke(app, list(map(str, [weights, *arguments, *none])))
+    other = ["--data", tmp_path, "--albums", real, "--seeds", "1", "--share", "0.1"]
+    result = CliRunner().invoke(app, list(map(str, [weights, *arguments, *other])))
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "o" / "probes.json").read_text())
-    for context in ("frame", "0.5 s"):
-        scores = found["local"]["ViT-1D"]["layer 1"][context]["test"]
-        assert 0 < scores["chords"]["value"] <= 1
+    for task in ("chords", "notes"):
+        for system in ("ViT-1D", "untrained"):
+            line = found["local"][task][system]["chosen"]
+            assert 0 < next(iter(line["scores"].values()))["mean"] <= 1
     table = (tmp_path / "o" / "probes.md").read_text()
-    assert "| spectral flux |" in table
+    for row in ("| log-mel | spectral flux |", "| layer 1, class token's row |", "| MFCC |"):
+        assert row in table
+    assert table in result.output
+    assert {row["task"] for row in guide(found)["tasks"]} >= {"chords", "notes", "key"}
     # What has not changed is not measured again.
-    again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *none])))
+    again = CliRunner().invoke(app, list(map(str, [weights, *arguments, *other])))
     assert again.exit_code == 0
     assert json.loads((tmp_path / "o" / "probes.json").read_text()) == found
     # Steering needs songs held back from the training ones.
     manifest = tmp_path / "corpus" / "manifest.jsonl"
     manifest.write_text(manifest.read_text().replace('"split": "train"', '"split": "valid"', 3))
-    steered = steer.scores(tmp_path / "corpus", steer.system_of(str(weights), (1,), tmp_path))
-    assert "layer 1" in steered
-    assert all(0 < row["chords"] <= 1 for row in steered.values())
+    steered = steer.scores(tmp_path / "corpus", weights, (1,))
+    assert 0 < steered["layer 1"]["chords"] <= 1
+    assert set(steer.halves(real, "untrained", (1,))) == {"layer 1", "log-mel"}
+
+
+def _recordings(folder: Path) -> None:
+    """Twelve recordings of two albums, as `weights.recipe.corpus.real` lists them."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        pitch = 200 * (1 + number % 2) * rng.uniform(0.9, 1.1)
+        tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(6 * 16_000) / 16_000)
+        soundfile.write(folder / f"{number}.wav", tone, 16_000)
+        made = {"album": f"album {number % 2}", "artist": f"artist {number % 3}"}
+        rows.append({"audio": f"{number}.wav", **made})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

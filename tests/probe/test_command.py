@@ -125,15 +125,26 @@ def test_beats_from_a_folder_and_a_picture(cli: RunCli, tmp_path: Path) -> None:
     assert mir_eval.beat.f_measure(mir_eval.io.load_events(str(tmp_path / "3.beats")), found) > 0.98
 
 
-def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
+def _run_without(tmp_path: Path, broken: str) -> subprocess.CompletedProcess[str]:
     script = (
-        "import sys; sys.modules['sklearn'] = sys.modules['sklearn.metrics'] = None\n"
-        "sys.modules['sklearn.model_selection'] = None\n"
+        f"import sys\n{broken}\n"
         "from vit1dx.cli.main import main\n"
         "sys.argv = ['vit1dx', 'probe', 'f.h5', 'labels.csv']\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
+    done = _run_without(tmp_path, "sys.modules['sklearn'] = None")
     assert done.returncode == 2
     assert "pip install 'vit1dx[probe]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_else_cannot_be_imported_is_shown_as_it_is(tmp_path: Path) -> None:
+    done = _run_without(tmp_path, "sys.modules['vit1dx.probe.whole'] = None")
+    assert done.returncode == 1
+    assert "import of vit1dx.probe.whole halted" in done.stderr
+    assert "pip install" not in done.stderr

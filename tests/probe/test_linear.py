@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from vit1dx.errors import UsageError
 from vit1dx.probe import linear
-from vit1dx.probe.linear import Whitening, fit, sigmoid, softmax
+from vit1dx.probe.linear import Whitening, _tag_loss, fit, sigmoid, softmax
 
 
 def _correlated(n: int, dim: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -93,3 +94,18 @@ def test_fewer_tracks_than_features_do_not_break_it() -> None:
 def test_there_must_be_rows_on_both_sides() -> None:
     with pytest.raises(UsageError, match="10 examples to fit on and 0 to choose on"):
         fit(np.zeros((10, 2)), np.zeros(10, int), "classes", 2, np.zeros((1, 10), bool))
+
+
+def test_loss_of_tags_counts_what_quiet_outputs_add() -> None:
+    """Most pitches are silent at any time: thousands of faint losses, each below 1e-6, add up."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-14, 3, (2000, 80)).astype(np.float32)
+    logits[0, :3] = -200, 0, 200
+    target = (rng.uniform(size=logits.shape) < 0.01).astype(np.float32)
+    value, slope = _tag_loss(logits, target)
+    wide = logits.astype(np.float64)
+    expected = np.logaddexp(0, wide) - target * wide
+    assert value == pytest.approx(expected.sum() / len(logits), rel=1e-6)
+    np.testing.assert_allclose(slope * len(logits), expit(wide) - target, atol=1e-7)
+    quiet, _ = _tag_loss(logits[1:], np.zeros_like(logits[1:]))
+    assert quiet == pytest.approx(np.logaddexp(0, wide[1:]).sum() / 1999, rel=1e-6)

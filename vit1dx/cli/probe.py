@@ -14,11 +14,15 @@ from ..remote import path_of
 from .options import Features
 from .probed import Form, plot_layers, progress, write, write_folder, write_lines
 
-Task = Literal["classes", "tags", "regression", "chords", "keys", "beats", "downbeats", "onsets"]
+Task = Literal[
+    "classes", "tags", "regression", "chords", "keys", "beats", "downbeats", "onsets", "notes"
+]
 Baselines = Literal["auto", "all", "majority"]
 _LABELS, _SPLITS, _FEATURES, _OUTPUT = "Labels", "Splits", "Features", "Output"
 #: Bytes of one unit of --memory.
 GIB = 2**30
+#: What the extra brings.
+EXTRA = ("sklearn", "scipy", "threadpoolctl", "mir_eval")
 
 PROBE_EXAMPLES = """Examples:
 
@@ -40,7 +44,7 @@ def probe(
         typer.Argument(
             metavar="LABELS",
             help="A table of tracks and labels (CSV, TSV, JSON lines), or a folder of .lab, "
-            ".beats, .onsets, .csv or .jams files, named like the tracks.",
+            ".beats, .onsets, .notes, .csv or .jams files, named like the tracks.",
         ),
     ],
     task: Annotated[
@@ -111,7 +115,12 @@ def probe(
         int, typer.Option(min=2, help="Folds of the cross-validation.", rich_help_panel=_SPLITS)
     ] = 5,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Divisions into folds.", rich_help_panel=_SPLITS)
+        int,
+        typer.Option(
+            min=1,
+            help="Divisions into folds; with --split-column, draws of what is fitted on.",
+            rich_help_panel=_SPLITS,
+        ),
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.", rich_help_panel=_SPLITS)] = 0,
     layers: Annotated[
@@ -219,8 +228,9 @@ def probe(
         from ..probe.run import probe as probe_features
         from ..probe.saved import fitted
         from ..probe.saved import save as save_probe
-    except ImportError as error:
-        raise _lacking(error) from None
+    except ModuleNotFoundError as error:
+        _require_extra(error)
+        raise
     options = ProbeOptions(
         task=task,
         layers=_layers(features, layers),
@@ -264,8 +274,8 @@ def predict(
             "--output",
             "-o",
             metavar="FILE.csv|FOLDER",
-            help="A table of all tracks; or, of labels over time, a folder for a .lab, .beats or "
-            ".onsets file a track. Standard output by default.",
+            help="A table of all tracks; or, of labels over time, a folder for a .lab, .beats, "
+            ".onsets or .notes file a track. Standard output by default.",
             show_default=False,
         ),
     ] = None,
@@ -277,8 +287,9 @@ def predict(
     try:
         from ..probe import predict as predictions
         from ..probe.saved import load
-    except ImportError as error:
-        raise _lacking(error) from None
+    except ModuleNotFoundError as error:
+        _require_extra(error)
+        raise
     from ..store.folder import open_features
 
     saved = load(probe_file)
@@ -297,10 +308,12 @@ def predict(
         write_lines(lines, output)
 
 
-def _lacking(error: ImportError) -> UsageError:
-    return UsageError(
-        f"this needs scikit-learn and mir_eval ({error}); pip install 'vit1dx[probe]'"
-    )
+def _require_extra(error: ModuleNotFoundError) -> None:
+    """Say so if it is a package of the extra that is missing; anything else is not that."""
+    if str(error.name).partition(".")[0] in EXTRA:
+        raise UsageError(
+            f"this needs scikit-learn and mir_eval ({error}); pip install 'vit1dx[probe]'"
+        ) from None
 
 
 def _layers(features: str, layers: str | None) -> tuple[int, ...] | None:

@@ -1,19 +1,19 @@
-"""Annotations of single tracks: .lab, .beats, .onsets, .csv, .txt and JAMS files."""
+"""Annotations of single tracks: .lab, .beats, .onsets, .notes, .csv, .txt and JAMS files."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .._types import Array
 from ..errors import UsageError
+from .jams import events_of_jams, spans_of_jams
+from .music import pitch_of
 from .names import Matches, few, match
 from .tables import TrackRows
 
@@ -24,18 +24,23 @@ ENDINGS = {
     "beats": (".beats", ".lab", ".csv", ".tsv", ".txt", ".jams"),
     "downbeats": (".beats", ".lab", ".csv", ".tsv", ".txt", ".jams"),
     "onsets": (".onsets", ".lab", ".csv", ".tsv", ".txt", ".jams"),
+    "notes": (".notes", ".csv", ".tsv", ".txt", ".jams"),
 }
-SPANS = ("chords", "keys")
-#: Namespaces of JAMS by task.
-NAMESPACES = {
-    "chords": ("chord", "chord_harte"),
-    "keys": ("key_mode",),
-    "beats": ("beat", "beat_position"),
-    "downbeats": ("beat", "beat_position"),
-    "onsets": ("onset",),
-}
-_TIMES, _ENDS = ("start", "time", "onset", "begin"), ("end", "stop", "offset")
+SPANS = ("chords", "keys", "notes")
+#: What columns are called.
+_TIMES = ("start", "time", "onset", "begin", "onset_time", "onsettime")
+_ENDS = ("end", "stop", "offset", "offset_time", "offsettime")
 _LABELS, _POSITIONS = ("label", "chord", "key", "value"), ("position", "beat", "beat_position")
+_PITCHES = ("pitch", "midi_pitch", "midipitch", "note", "midi", *_LABELS)
+#: Names of columns by task; of `beats` and `onsets` more are not read.
+COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "chords": (_TIMES, _ENDS, _LABELS),
+    "keys": (_TIMES, _ENDS, _LABELS),
+    "beats": (_TIMES,),
+    "downbeats": (_TIMES, _POSITIONS),
+    "onsets": (_TIMES,),
+    "notes": (_TIMES, _ENDS, _PITCHES),
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Annotation:
     start, end : (n,) float64 arrays
         s; of events, both the same.
     labels : tuple of str
-        Of spans; of events, none.
+        Of spans; of events, none. Of notes, MIDI numbers.
     """
 
     start: Array
@@ -112,26 +117,21 @@ def read_rows(rows: TrackRows, task: str) -> Annotations:
     UsageError
         If a column is missing, or no track's rows can be read.
     """
-    names = (_TIMES, _ENDS, _LABELS) if task in SPANS else (_TIMES, _POSITIONS)[: _columns_of(task)]
     columns = [
         rows.table.guess(each, f"a column {each[0]!r}", [rows.track_column], alone=False)
-        for each in names
+        for each in COLUMNS[task]
     ]
     tracks: dict[str, Annotation] = {}
     unread: dict[str, str] = {}
     for track_id, found in rows.rows.items():
         lines = [(n, [row.get(c, "") for c in columns]) for n, row in enumerate(found, 1)]
         try:
-            tracks[track_id] = _spans(lines) if task in SPANS else _events(lines, task)
+            tracks[track_id] = _of_lines(lines, task)
         except ValueError as error:
             unread[track_id] = f"its {error}"
     if not tracks:
         raise UsageError(f"{rows.table.path}, {' of '.join(next(iter(unread.items()))[::-1])}")
     return Annotations(tracks, rows.matches, unread)
-
-
-def _columns_of(task: str) -> int:
-    return 2 if task == "downbeats" else 1
 
 
 def _files(folder: Path, task: str) -> dict[str, Path]:
@@ -163,14 +163,21 @@ def read_file(path: Path, task: str) -> Annotation:
         raise UsageError(f"{path}: {reason}") from None
     try:
         if path.suffix.lower() == ".jams":
-            return _spans_of(_jams(text, task)) if task in SPANS else _events_of(_jams(text, task))
-        rows = list(_rows(text, path.suffix.lower(), 3 if task in SPANS else 2))
-        return _spans(rows) if task in SPANS else _events(rows, task)
+            if task in SPANS:
+                return _spans_of(spans_of_jams(text, task))
+            return _events_of(events_of_jams(text, task))
+        return _of_lines(list(_rows(text, path.suffix.lower(), _MOST_CELLS.get(task, 0))), task)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: {error}") from None
 
 
 _Line = tuple[int, list[str]]  # its number, its cells
+#: Cells of a line of text, of which the last may have blanks in it.
+_MOST_CELLS = {"chords": 3, "keys": 3, "beats": 2, "downbeats": 2, "onsets": 2}
+
+
+def _of_lines(lines: list[_Line], task: str) -> Annotation:
+    return _spans(lines, task) if task in SPANS else _events(lines, task)
 
 
 def _rows(text: str, ending: str, columns: int) -> Iterator[_Line]:
@@ -185,14 +192,16 @@ def _rows(text: str, ending: str, columns: int) -> Iterator[_Line]:
             yield number, line.strip().split("," if comma else None, maxsplit=columns - 1)
 
 
-def _spans(rows: list[_Line]) -> Annotation:
-    rows, (start, end, label) = _columns(rows, (_TIMES, _ENDS, _LABELS))
+def _spans(rows: list[_Line], task: str) -> Annotation:
+    rows, (start, end, label) = _columns(rows, COLUMNS[task])
     found = []
     for number, cells in rows:
         if len(cells) <= max(start, end, label):
-            raise ValueError(f"line {number} is {' '.join(cells)!r}; start, end and label needed")
+            third = "pitch" if task == "notes" else "label"
+            raise ValueError(f"line {number} is {' '.join(cells)!r}; start, end and {third} needed")
         times = _number(cells[start], number), _number(cells[end], number)
-        found.append((*times, cells[label].strip()))
+        text = cells[label].strip()
+        found.append((*times, pitch_of(text, f"line {number}") if task == "notes" else text))
     return _spans_of(found)
 
 
@@ -252,43 +261,3 @@ def _spans_of(rows: Sequence[tuple[float, float, str]]) -> Annotation:
 def _events_of(times: Sequence[float]) -> Annotation:
     ascending = np.sort(np.asarray(times, float))
     return Annotation(ascending, ascending)
-
-
-def _jams(text: str, task: str) -> list[Any]:
-    """Spans, or times, of the first annotation of a JAMS file that is for a task."""
-    values = json.loads(text)
-    wanted = NAMESPACES[task]
-    annotations = [each for each in values["annotations"] if each["namespace"] in wanted]
-    if not annotations:
-        raise ValueError(f"no annotation in the namespaces {', '.join(wanted)}")
-    return [taken for row in _observations(annotations[0]) for taken in _OF_JAMS[task](row)]
-
-
-def _observations(annotation: dict[str, Any]) -> list[dict[str, Any]]:
-    data = annotation["data"]
-    if isinstance(data, dict):  # columns, as large annotations are written
-        return [dict(zip(data, row, strict=True)) for row in zip(*data.values(), strict=True)]
-    return list(data)
-
-
-def _jams_span(row: dict[str, Any]) -> list[Any]:
-    return [(float(row["time"]), float(row["time"]) + float(row["duration"]), str(row["value"]))]
-
-
-def _jams_event(row: dict[str, Any]) -> list[Any]:
-    return [float(row["time"])]
-
-
-def _jams_downbeat(row: dict[str, Any]) -> list[Any]:
-    value = row["value"]
-    position = value.get("position") if isinstance(value, dict) else value
-    return [float(row["time"])] if position == 1 else []
-
-
-_OF_JAMS: dict[str, Callable[[dict[str, Any]], list[Any]]] = {
-    "chords": _jams_span,
-    "keys": _jams_span,
-    "beats": _jams_event,
-    "downbeats": _jams_downbeat,
-    "onsets": _jams_event,
-}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
+import numpy as np
+
 from ..errors import UsageError
 from ..store.reader import Features
 from . import splits
@@ -14,6 +16,7 @@ from .annotations import Annotations, read_folder, read_rows
 from .local import LocalTask, known_tracks, local_task
 from .measure import Annotated
 from .names import Matches, few
+from .notes import note_task
 from .options import LOCAL_TASKS, PARENT, WHOLE_TASKS, ProbeOptions
 from .splits import Fold
 from .tables import LABEL_COLUMNS, TrackRows, by_track, read_table
@@ -89,7 +92,7 @@ def task_of(path: Path, options: ProbeOptions) -> str:
         return options.task
     if path.is_file():
         return "classes"
-    for task in ("beats", "onsets"):
+    for task in ("beats", "onsets", "notes"):
         if any(path.rglob(f"*.{task}")):
             return task
     raise UsageError(f"--task is needed: {path} may have any of {', '.join(LOCAL_TASKS)}")
@@ -131,7 +134,7 @@ def _local(
     task: str, path: Path, table: TrackRows | None, ids: Sequence[str]
 ) -> tuple[LocalLabels, Matches]:
     found = read_folder(path, task, ids) if table is None else read_rows(table, task)
-    of = local_task(task)
+    of = note_task(found.tracks.values()) if task == "notes" else local_task(task)
     known, left_out, strange = known_tracks(of, found.tracks)
     if not known:
         raise UsageError(f"no {task} in {path}: {'; '.join(few(left_out.values(), 1).split('; '))}")
@@ -231,7 +234,10 @@ def _folds(
     if options.split_column is None:
         return splits.folds(groups, strata, options.folds, options.seeds, turns, options.seed)
     column = _column(table, options.split_column, "--split-column", labels.ids, ids, options)
-    return splits.given(column, groups, strata, options.seeds, turns, options.seed)
+    divided = splits.given(column, groups, strata, options.seeds, turns, options.seed)
+    # Of whole tracks no frames are drawn: where the column says all, seeds find the same.
+    alike = all(np.array_equal(fold.held_out, divided[0].held_out) for fold in divided)
+    return divided[:1] if alike and isinstance(labels, Targets) else divided
 
 
 def turns_of(labels: Labels) -> int:

@@ -287,9 +287,12 @@ def _cross_entropy(logits: Array, classes: Array) -> tuple[float, Array]:
 
 def _tag_loss(logits: Array, target: Array) -> tuple[float, Array]:
     """Binary cross-entropy, summed over tags: each is fitted as if alone."""
-    softplus = np.logaddexp(0, logits)
+    power = np.exp(-np.abs(logits))  # what softplus and sigmoid have in common
+    # Not log(1 + power): what rounds off there, of many quiet outputs, stops a fit too soon.
+    softplus = np.maximum(logits, 0) + np.log1p(power)
     value = float(np.sum(softplus - target * logits, dtype=np.float64)) / len(target)
-    return value, ((sigmoid(logits) - target) / len(target)).astype(np.float32)
+    chance = np.where(logits >= 0, np.float32(1), power) / (1 + power)
+    return value, ((chance - target) / np.float32(len(target))).astype(np.float32)
 
 
 def _squared(outputs: Array, target: Array) -> tuple[float, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,6 @@ def measure_local(
     task: LocalTask,
     folds: Sequence[Fold],
     every: int = 1,
-    seed: int = 0,
     most_bytes: float = 0,
     pulse: Pulse = _nothing,
 ) -> list[Found]:
@@ -122,18 +122,14 @@ def measure_local(
     task : LocalTask
     folds : sequence of Fold
     every : int
-        Every so manieth frame of a track is fitted on, from one drawn by `seed` on; all are scored.
-    seed : int
+        Every so manieth frame of a track is fitted on, from one drawn by a fold's seed on; all are
+        scored.
     most_bytes : float
         Frames that are kept between fitting and scoring; others are read twice.
     pulse : callable
     """
     held = HeldFrames(feature, tracks.ids, most_bytes)
-    sample = sampled(held, tracks, task, every, seed, pulse)
-    fits = []
-    for fold in folds:
-        pulse()
-        fits.append(fit_local(sample, task, fold.train, fold.held_out))
+    fits = _fits(held, tracks, task, folds, every, pulse)
     tallies = [(task.tally(every), task.tally(every)) for _ in folds]
     for place, (values, time) in enumerate(held.passes()):
         pulse()
@@ -148,6 +144,24 @@ def measure_local(
         Found(before.scores(before.choice), after.scores(before.choice), fitted.probes)
         for fitted, (before, after) in zip(fits, tallies, strict=True)
     ]
+
+
+def _fits(
+    held: HeldFrames,
+    tracks: Annotated,
+    task: LocalTask,
+    folds: Sequence[Fold],
+    every: int,
+    pulse: Pulse,
+) -> list[Fitted]:
+    """A fit a fold; frames are drawn once a seed."""
+    fits = []
+    for seed, group in groupby(folds, key=lambda fold: fold.seed):
+        sample = sampled(held, tracks, task, every, seed, pulse)
+        for fold in group:
+            pulse()
+            fits.append(fit_local(sample, task, fold.train, fold.held_out))
+    return fits
 
 
 def sampled(

@@ -1,4 +1,4 @@
-"""Labels of harmony as classes: chords as mir_eval's "majmin" compares them, and keys."""
+"""Labels of harmony as classes: chords as mir_eval's "majmin" compares them, keys, pitches."""
 
 from __future__ import annotations
 
@@ -78,3 +78,20 @@ def key_scores() -> Array:
     """
     names = [name.replace(":", " ") for name in KEYS]
     return np.array([[mir_eval.key.weighted_score(t, e) for e in names] for t in names])
+
+
+def pitch_of(text: str, where: str) -> str:
+    """A MIDI number, rounded.
+
+    Raises
+    ------
+    ValueError
+        If it is none, naming where it stands.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 127.5:
+        raise ValueError(f"{where} has {text!r} where a pitch is needed, a MIDI number of 0 to 127")
+    return str(round(number))

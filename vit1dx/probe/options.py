@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 from ..errors import UsageError
 
 WHOLE_TASKS = ("classes", "tags", "regression", "keys")
-LOCAL_TASKS = ("chords", "keys", "beats", "downbeats", "onsets")
-TASKS = ("classes", "tags", "regression", "chords", "keys", "beats", "downbeats", "onsets")
+LOCAL_TASKS = ("chords", "keys", "beats", "downbeats", "onsets", "notes")
+TASKS = (*WHOLE_TASKS[:3], *LOCAL_TASKS)
 #: Tracks of one folder are a group.
 PARENT = "parent"
 
@@ -24,8 +24,8 @@ class ProbeOptions:
     Attributes
     ----------
     task : str, optional
-        One of `TASKS`; by default by the labels: classes for a table, beats or onsets for a folder
-        of files with these endings.
+        One of `TASKS`; by default by the labels: classes for a table; beats, onsets or notes for a
+        folder of files with these endings.
     layers : sequence of int, optional
         All that were kept by default.
     tokens : sequence of str, optional
@@ -42,7 +42,8 @@ class ProbeOptions:
     metadata : Path, optional
         A table with these columns, where the labels are not a table that has them.
     folds, seeds : int
-        Divisions in so many folds, anew for each seed.
+        Divisions in so many folds, anew for each seed. With `split_column` each seed draws what is
+        held out of the training side, unless it says so, and the frames that are fitted on.
     seed : int
         The first.
     frames : int

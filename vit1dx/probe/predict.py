@@ -17,6 +17,7 @@ from .features import TokenFeature, require_kept
 from .frames import edges_of, runs
 from .linear import sigmoid, softmax
 from .local import event_peaks
+from .notes import note_rows
 from .saved import SavedProbe
 
 #: Endings of files over time, by task.
@@ -26,7 +27,10 @@ ENDINGS = {
     "beats": ".beats",
     "downbeats": ".beats",
     "onsets": ".onsets",
+    "notes": ".notes",
 }
+#: Columns of tables over time, by ending.
+COLUMNS = {".lab": ("start", "end", "label"), ".notes": ("start", "end", "pitch")}
 #: Tracks whose vectors are read at once.
 BLOCK = 4096
 
@@ -40,7 +44,7 @@ class Timeline:
     track : str
         Its id.
     rows : list of tuple
-        Start and end (s) and label of spans; times (s) of events.
+        Start and end (s) and label, or pitch, of spans; times (s) of events.
     """
 
     track: str
@@ -102,6 +106,8 @@ def _rows(saved: SavedProbe, time: Array, outputs: Array) -> Iterator[tuple[floa
         edges = np.maximum(edges_of(time)[places], 0.0)
         for start, end, number in zip(edges[:-1], edges[1:], classes, strict=True):
             yield float(start), float(end), about.classes[number]
+    elif about.task == "notes":
+        yield from note_rows(time, outputs, about.classes, about.height or 0.0)
     else:
         times, _ = event_peaks(time, outputs[:, 0], about.height or 0.0)
         yield from ((float(moment),) for moment in times)
@@ -114,7 +120,7 @@ def as_text(line: Timeline) -> str:
 
 def as_csv(task: str, lines: Iterable[Timeline]) -> Iterator[str]:
     """Timelines as one CSV table, line by line."""
-    columns = ["start", "end", "label"] if ENDINGS[task] == ".lab" else ["time"]
+    columns = COLUMNS.get(ENDINGS[task], ("time",))
     yield csv_line(["track", *columns])
     for line in lines:
         for row in line.rows:

@@ -199,9 +199,7 @@ def _measure(
     if not isinstance(labels, LocalLabels):
         return measure_whole(feature, labels, data.folds, pulse)
     share = options.memory / (options.workers or usable_cores())
-    return measure_local(
-        feature, labels.tracks, labels.task, data.folds, every, options.seed, share, pulse
-    )
+    return measure_local(feature, labels.tracks, labels.task, data.folds, every, share, pulse)
 
 
 @contextmanager
@@ -314,11 +312,11 @@ def _about(
 def _caption(about: dict[str, Any], options: ProbeOptions) -> str:
     """What the figures are, in some sentences."""
     groups = f" in {about['groups']} groups ({options.group_by})" if options.group_by else ""
+    split = f"{options.folds} folds"
     if options.split_column:
         split = f"split by {options.split_column!r}"
-    else:
-        seeds = f", {options.seeds} seeds from {options.seed}" if options.seeds > 1 else ""
-        split = f"{options.folds} folds{seeds}"
+    if options.seeds > 1 and about["divisions"] > 1:
+        split += f", {options.seeds} seeds from {options.seed}"
     every = about["every"]
     sample = f" Fitted on one frame of {every}." if every and every > 1 else ""
     several = ": mean ± standard deviation over them" if about["divisions"] > 1 else ""

@@ -54,7 +54,7 @@ class About:
     step : float or None
         Time from token to token, s.
     height : float or None
-        That a peak needs, of events.
+        That a peak needs, of events; the least logit of a note that sounds.
     mean, deviation : float
         Of the numbers of a regression, whose outputs are in these.
     tracks : int

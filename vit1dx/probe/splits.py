@@ -34,11 +34,14 @@ class Fold:
         turn.
     test : (track,) bool array
         Scored on.
+    seed : int
+        That it was drawn by, and that draws the frames to fit on.
     """
 
     train: Array
     held_out: Array
     test: Array
+    seed: int = 0
 
 
 def folds(
@@ -81,7 +84,7 @@ def folds(
                     "and choose on, and two are needed"
                 )
             held_out = _inner(train, numbers, classes, turns, seed + each)
-            found.append(Fold(train, held_out, ~train))
+            found.append(Fold(train, held_out, ~train, seed + each))
     return found
 
 
@@ -93,7 +96,9 @@ def given(
     turns: int,
     seed: int = 0,
 ) -> list[Fold]:
-    """The division that a column says; where it has no validation part, one is drawn by seed.
+    """The division that a column says, once a seed.
+
+    Where it has no validation part, one is drawn by seed; where it has, seeds draw frames alone.
 
     Raises
     ------
@@ -108,12 +113,12 @@ def given(
             "and valid where there is one"
         )
     if valid.any():
-        return [Fold(train | valid, valid[None], test)]
+        return [Fold(train | valid, valid[None], test, seed + each) for each in range(seeds)]
     numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(np.unique(numbers[train])) < 2:
         raise UsageError("--split-column puts all training tracks in one group; two are needed")
     return [
-        Fold(train, _inner(train, numbers, classes, turns, seed + each), test)
+        Fold(train, _inner(train, numbers, classes, turns, seed + each), test, seed + each)
         for each in range(seeds)
     ]
 

@@ -18,10 +18,10 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
-from benchmarks.probes.local import TASKS
+from benchmarks.probes.tasks import LOCAL
 from benchmarks.tables import table
 from weights.recipe.corpus.build import MANIFEST
-from weights.recipe.steer import scores, system_of
+from weights.recipe.steer import scores
 
 MIXED = ["--mix", "paper=0.5,aligned=0.5"]
 ARMS = {
@@ -84,10 +84,10 @@ def main(
             weights = out / f"{arms}{number}-seed{seed}.safetensors"
             if not weights.exists():
                 train(folders, weights, [*common, *options, "--seed", str(seed)])
-            found[arm].append(best(corpus, weights, out))
+            found[arm].append(best(corpus, weights))
         print(f"{steps} steps, from {init.name if init else 'nothing'}, seeds up to {seed}; in %\n")
         rows = [_row(arm, each) for arm, each in found.items()]
-        print(table([arms, *TASKS], rows), flush=True)
+        print(table([arms, *LOCAL], rows), flush=True)
 
 
 def _row(arm: str, found: list[list[float]]) -> list[str]:
@@ -99,10 +99,10 @@ def _row(arm: str, found: list[list[float]]) -> list[str]:
     return [arm, *cells]
 
 
-def best(corpus: Path, weights: Path, folder: Path) -> list[float]:
+def best(corpus: Path, weights: Path) -> list[float]:
     """Each task's score in its better layer, in %."""
-    found = scores(corpus, system_of(str(weights), LAYERS, folder)).values()
-    return [100 * max(layer[task] for layer in found) for task in TASKS]
+    found = scores(corpus, weights, LAYERS)
+    return [100 * max(found[f"layer {layer}"][task] for layer in LAYERS) for task in LOCAL]
 
 
 def train(folders: list[Path], weights: Path, options: list[str]) -> None:

@@ -1,84 +1,90 @@
 """A quick look at weights while training goes on: the local probes, on songs held back for it.
 
-    python -m weights.recipe.steer CORPUS WEIGHTS... [--layers 1,3,6,12] [--recordings TEST]
+    python -m weights.recipe.steer CORPUS WEIGHTS... [--layers 1,3,6,12] [--tasks chords,beats]
+        [--recordings TEST]
 
-Probes are fitted on songs that the encoder was trained on and scored on songs that it was not
-(those that the corpus's manifest calls "valid"), of all sources and soundfonts. "untrained" and
-"log-mel" work in the place of weights. With recordings (`weights.recipe.corpus.real --role test`) a
-last column says how often the other half of one is found. The shipped table is
-`benchmarks.probes`', of the testing songs.
+`vit1dx probe` is fitted on songs that the encoder was trained on and scores songs that it was not
+(those that the corpus's manifest calls "valid"), of all sources and soundfonts. "untrained" works
+in the place of weights; log-mel and MFCC come with the first. With recordings
+(`weights.recipe.corpus.real --role test`) a last column says how often the other half of one is
+found, by the mean of all tokens. The shipped table is `benchmarks.probes`', of the testing songs.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probes import local
-from benchmarks.probes.collection import Memory, Render, of_sources, renders
+from benchmarks.probes.collection import of_sources, renders
+from benchmarks.probes.labels import write_labels
 from benchmarks.probes.recordings import of_manifest, retrieval
-from benchmarks.probes.systems import CONFIG, Described, System, itself, log_mel, untrained
+from benchmarks.probes.systems import of_log_mel, tokens
+from benchmarks.probes.tasks import LOCAL, extracted, of_renders, own, probed, untrained
 from benchmarks.tables import table
-from vit1dx import Extractor
+from vit1dx.probe.options import Baselines
 
 FITTED = {"pop909": 50, "composed": 30}
 SCORED = {"pop909": 40, "composed": 40}
 LAYERS = (1, 3, 6, 12)
-Scores = dict[str, dict[str, float]]  # by feature and task
+UNTRAINED = "untrained"
+Scores = dict[str, dict[str, float]]  # by layer, or baseline, and task
 
 
-def tokens(**options: Any) -> System:
-    """Sequence tokens by an extractor with these options, and nothing else."""
-    extractor = Extractor(attention="none", **options)
+def scores(
+    corpus: Path,
+    weights: str | Path | None,
+    layers: Sequence[int],
+    baselines: Baselines = "majority",
+    wanted: Iterable[str] = tuple(LOCAL),
+    **options: Any,
+) -> Scores:
+    """What probes of each layer find: the first score of each task of `tasks.LOCAL`.
 
-    def describe(audio: Path, closely: bool = True) -> Described:
-        track = extractor(audio)
-        names = [f"layer {layer}" for layer in track.layers]
-        frames = dict(zip(names, track.sequence_tokens, strict=True))
-        return Described(frames, dict(zip(names, track.mean_token, strict=True)))
-
-    return describe
-
-
-def system_of(weights: str, layers: Sequence[int], folder: Path) -> Callable[[], System]:
-    """How to make what describes renders, from what stands on the command line."""
-    if weights == "log-mel":
-        return partial(itself, log_mel)
-    path = untrained(CONFIG, folder) if weights == "untrained" else Path(weights)
-    return partial(tokens, layers=tuple(layers), weights=path)
-
-
-def scores(corpus: Path, make: Callable[[], System], seeds: int = 1) -> Scores:
-    """What probes of each feature find, mean over seeds: tasks as `local.measure` has them."""
+    Parameters
+    ----------
+    corpus : Path
+    weights : str or Path or None
+        "untrained" for those of nobody; None for the bundled ones.
+    layers : sequence of int
+    baselines : {"all", "majority"}
+        Whether log-mel and MFCC come along.
+    wanted : iterable of str
+        Tasks.
+    **options
+        More of `vit1dx.extract`.
+    """
     fit = of_sources(renders(corpus, "train", 1), FITTED)
-    test = of_sources(renders(corpus, "valid", 2), SCORED)
+    both = [*fit, *of_sources(renders(corpus, "valid", 2, "test"), SCORED)]
+    found: Scores = {}
     with tempfile.TemporaryDirectory() as folder:
-        memory = Memory(Path(folder))
-        memory.fill("it", make, fit + test, [])
-        names = memory.names("it", fit[0], "frames")
-        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = pool.map(partial(_score, memory, fit, test, seeds), names)
-            return dict(zip(names, found, strict=True))
+        out = Path(folder)
+        write_labels(both, both, out / "labels")
+        path = None if weights is None else path_of(weights, out)
+        options |= {"layers": layers, "tokens": "sequence", "weights": path}
+        features = extracted(of_renders(both), out / "features.h5", **options)
+        for task in wanted:
+            report = probed(task, features, out / "labels", baselines=baselines)
+            for line in report["lines"]:
+                name = line["name"].removesuffix(", sequence")
+                found.setdefault(name, {})[task] = own(report, line)["mean"] or 0.0
+    return found
 
 
-def _score(
-    memory: Memory, fit: list[Render], test: list[Render], seeds: int, name: str
-) -> dict[str, float]:
-    each = local.measure(memory, "it", name, "frame", fit, test, seeds)
-    return {task: sum(one.test[task] for one in each) / seeds for task in local.TASKS}
+def path_of(weights: str | Path, folder: Path) -> Path:
+    """Where weights lie, those of "untrained" being made."""
+    return untrained(folder) if str(weights) == UNTRAINED else Path(weights)
 
 
-def halves(recordings: Path, make: Callable[[], System]) -> dict[str, float]:
-    """How often the other half of a recording is found, by feature."""
+def halves(recordings: Path, weights: str, layers: Sequence[int]) -> dict[str, float]:
+    """How often the other half of a recording is found, by layer, and by log-mel."""
     with tempfile.TemporaryDirectory() as folder:
         music, _ = of_manifest(recordings, Path(folder))
-        return retrieval(make(), music)
+        found = retrieval(tokens(path_of(weights, Path(folder)), layers), music)
+        means = {k.removesuffix(", mean"): v for k, v in found.items() if k.endswith(", mean")}
+        return {**means, **retrieval(of_log_mel, music)}
 
 
 def main() -> None:
@@ -87,29 +93,26 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("weights", nargs="+")
     parser.add_argument("--layers", default=",".join(map(str, LAYERS)))
+    parser.add_argument("--tasks", default=",".join(LOCAL))
     parser.add_argument("--recordings", type=Path)
     options = parser.parse_args()
     layers = [int(layer) for layer in options.layers.split(",")]
-    columns = [*local.TASKS, *(["other half"] if options.recordings else [])]
-    for weights in options.weights:
-        with tempfile.TemporaryDirectory() as folder:
-            make = system_of(weights, layers, Path(folder))
-            found = scores(options.corpus, make)
-            again = halves(options.recordings, make) if options.recordings else {}
+    asked = options.tasks.split(",")
+    columns = [*asked, *(["other half"] if options.recordings else [])]
+    for number, weights in enumerate(options.weights):
+        found = scores(options.corpus, weights, layers, "majority" if number else "all", asked)
+        again = halves(options.recordings, weights, layers) if options.recordings else {}
         rows = [
-            [name, *(f"{100 * v:.1f}" for v in (*row.values(), *_of(again, name)))]
+            [name, *(f"{100 * v:.1f}" for v in row.values()), *_cell(again, name)]
             for name, row in found.items()
         ]
         print(table([weights, *columns], rows), flush=True)
 
 
-def _of(again: dict[str, float], name: str) -> list[float]:
-    """What was found of a feature, which a whole track may have by its mean and deviation."""
-    return [
-        value
-        for feature, value in again.items()
-        if feature in (name, f"{name}, mean and deviation")
-    ]
+def _cell(again: dict[str, float], name: str) -> list[str]:
+    if not again:
+        return []
+    return [f"{100 * again[name]:.1f}" if name in again else "-"]
 
 
 if __name__ == "__main__":
