@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = "--minutes-of-audio .2 --song-seconds 6 --repeat 1".split()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tiny_run(tmp_path: Path) -> None:
     ours = "vit1dx onnx fp32, layers 4,8"
     named = [ours, "naive script", "basic-pitch"]
