@@ -91,3 +91,13 @@ def test_a_damaged_graph_is_made_again(cache: Path) -> None:
     for path in cache.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     np.testing.assert_array_equal(tokens(), expected)
+
+
+def test_onnx_runtime_leaves_and_sends_nothing(tmp_path: Path) -> None:
+    """It would keep a number of the user in a cache of its own, to be reported."""
+    env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    del env["ORT_DISABLE_TELEMETRY"]  # which this process has set for itself
+    code = "import vit1dx; vit1dx.Extractor(1).backend"
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["vit1dx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
