@@ -5,6 +5,7 @@
 
 Features are synthetic: merging does not look at values. Each turn copies, merges and checks, and
 removes what was written, so that all find memory as much used as each other; medians are compared.
+Merged are the files into one, track by track; and into shards that each take a file as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import vit1dx
@@ -73,15 +75,21 @@ def _copy(folder: Path, inputs: list[Path], turns: int) -> None:
             with target.open("rb+") as file:
                 os.fsync(file.fileno())
 
-    took: dict[str, list[tuple[float, float]]] = {"copy": [], "merge": [], "check": []}
+    shard_size = f"{max(path.stat().st_size for path in inputs) + 1_000_000}B"
+    outputs = {"by track": (f"{folder}/all.h5", None), "as files": (f"{folder}/all/", shard_size)}
+    took: dict[str, list[tuple[float, float]]] = {}
     for _ in range(turns):
         for path in inputs:
             path.read_bytes()  # all find them in memory
-        took["copy"].append(_measured(copy))
+        took.setdefault("copy", []).append(_measured(copy))
         _remove(folder, "copy-*")
-        took["merge"].append(_measured(lambda: merge(inputs, folder / "all.h5")))
-        took["check"].append(_measured(lambda: verify(folder / "all.h5")))
-        _remove(folder, "all*")
+        for name, (output, limit) in outputs.items():
+            for what, call in (
+                ("merge", partial(merge, inputs, output, shard_size=limit)),
+                ("check", partial(verify, output)),
+            ):
+                took.setdefault(f"{what}, {name}", []).append(_measured(call))
+            _remove(folder, "all*")
     cpu, clock = (
         {name: statistics.median(one[place] for one in turn) for name, turn in took.items()}
         for place in (0, 1)
@@ -91,17 +99,19 @@ def _copy(folder: Path, inputs: list[Path], turns: int) -> None:
             f"{name}: {cpu[name]:.2f} s of processor, {clocked:.2f} s by the clock, "
             f"{size / clocked / 1e6:.0f} MB/s"
         )
-    for what, each in (("processor", cpu), ("clock", clock)):
-        alone = each["merge"] - each["check"]
-        print(
-            f"{what}: a copy takes {each['copy'] / alone:.2f} of a merge without its check, "
-            f"{each['copy'] / each['merge']:.2f} of one with it"
-        )
+    for name in outputs:
+        for what, each in (("processor", cpu), ("clock", clock)):
+            whole = each[f"merge, {name}"]
+            alone = whole - each[f"check, {name}"]
+            print(
+                f"{name}, {what}: a copy takes {each['copy'] / alone:.2f} of a merge without its "
+                f"check, {each['copy'] / whole:.2f} of one with it"
+            )
 
 
 def _remove(folder: Path, names: str) -> None:
     for path in folder.glob(names):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     os.sync()
 
 

@@ -319,11 +319,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("output", ["m.h5", "m/"])
-def test_a_merge_that_is_killed_continues(inputs: Path, tmp_path: Path, output: str) -> None:
-    """At whatever instant; what it had copied is not copied again."""
+@pytest.mark.parametrize(("output", "limit"), [("m.h5", None), ("m/", "5MB"), ("m/", "12MB")])
+def test_a_merge_that_is_killed_continues(
+    inputs: Path, tmp_path: Path, output: str, limit: str | None
+) -> None:
+    """At whatever instant; what it had copied, by track or as files, is not copied again."""
     place = f"{tmp_path}/{output}"
-    size = ["--shard-size", "5MB"] if output.endswith("/") else []
+    size = ["--shard-size", limit] if limit else []
     command = [sys.executable, "-m", "vit1dx", "merge", "a.h5", "b.h5", "-o", place, "-q", *size]
     process = subprocess.Popen(command, cwd=inputs)
     begin = time.monotonic()
@@ -332,7 +334,7 @@ def test_a_merge_that_is_killed_continues(inputs: Path, tmp_path: Path, output: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     copied = _copied(Path(place))
-    merged = merge([inputs / "a.h5", inputs / "b.h5"], place, shard_size=size[1] if size else None)
+    merged = merge([inputs / "a.h5", inputs / "b.h5"], place, shard_size=limit)
     assert merged.is_good
     assert merged.copied + merged.already == 150
     assert merged.already == copied

@@ -73,6 +73,7 @@ class Choice:
         self.duplicates = 0
         self._policy, self._select = duplicates, select
         self._units: list[Unit] = []
+        self._counts: list[int] = []  # of tracks that each holds
         self._base = sqlite3.connect("", isolation_level=None)  # on the disk once it is large
         self._base.executescript(_SCHEMA)
         rows = ((key,) for key in dict.fromkeys(select or ()))
@@ -88,13 +89,13 @@ class Choice:
         """
         number = len(self._units)
         self._units.append(unit)
+        self._counts.append(len(tracks))
         for place, (key, row) in enumerate(tracks.items()):
             if self._is_selected(key) and self._is_better(key, row, unit):
                 self._put("tracks", key, number, place, unit.input, *_made_of(row), unit.created, 0)
         for key, row in failures.items():
             if self._is_selected(key) and self._is_later(key, row, unit):
-                failure = (row["reason"], row["size"], row["mtime_ns"], row.get("segment", ""))
-                self._put("failures", key, number, unit.input, *failure)
+                self._put("failures", key, number, unit.input, *failure_of(key, row)[1:])
 
     def _put(self, table: str, *row: Any) -> None:
         marks = ",".join("?" * len(row))
@@ -151,13 +152,28 @@ class Choice:
         """Take note that the output has tracks."""
         self._base.executemany("UPDATE tracks SET held = 1 WHERE id = ?", ((key,) for key in ids))
 
+    def whole(self) -> Iterator[Unit]:
+        """The files of which all tracks are to be copied."""
+        query = "SELECT unit, COUNT(*) FROM tracks WHERE NOT held GROUP BY unit ORDER BY unit"
+        for number, count in self._base.execute(query).fetchall():
+            if count == self._counts[number]:
+                yield self._units[number]
+
+    def hold_all(self, unit: Unit) -> None:
+        """Take note that the output has all tracks of a file."""
+        self._order()
+        self._base.execute("UPDATE tracks SET held = 1 WHERE unit = ?", (self._units.index(unit),))
+
     def tracks(self) -> Iterator[tuple[Unit, Iterator[str]]]:
         """The files to take tracks from, each with those to copy, in the order of its index."""
-        self._base.execute("CREATE INDEX by_unit ON tracks (unit, place)")
+        self._order()
         query = "SELECT id FROM tracks WHERE unit = ? AND NOT held ORDER BY place"
         for number, unit in enumerate(self._units):
             rows = self._base.execute(query, (number,))
             yield unit, (key for (key,) in rows)
+
+    def _order(self) -> None:
+        self._base.execute("CREATE INDEX IF NOT EXISTS by_unit ON tracks (unit, place)")
 
     def failures(self) -> Iterator[Failure]:
         """Records of failures to carry over."""
@@ -168,6 +184,11 @@ class Choice:
 
     def __exit__(self, *_: object) -> None:
         self._base.close()
+
+
+def failure_of(key: str, row: Row) -> Failure:
+    """A row of ``/failures``, as it is carried over."""
+    return key, row["reason"], row["size"], row["mtime_ns"], row.get("segment", "")
 
 
 def _made_of(row: Row) -> MadeOf:

@@ -14,8 +14,9 @@ import numpy as np
 from .._version import __version__
 from ..errors import AudioError, NoFilesError, StoreError, UsageError, WriteError
 from ..model.request import require_choice
-from ..remote import require_here
-from .choice import Choice, Duplicates, Failure, Unit
+from ..remote import AnyPath, require_here
+from .adopt import adopt, is_shard_like
+from .choice import Choice, Duplicates, Failure, Unit, failure_of
 from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
 from .folder import SHARED, FeatureFolder
@@ -23,9 +24,9 @@ from .format import differences
 from .index import Row
 from .journal import recover
 from .lock import OutputLock
-from .place import feature_files, require_folder, require_writable, shard_limit
+from .place import feature_files, require_folder, require_writable, shard_limit, shard_number
 from .reader import FeatureFile, Features
-from .shards import FolderWriter
+from .shards import FolderWriter, next_shard, remove_shards
 from .verify import Report, verify
 from .writer import FeatureWriter, Output
 
@@ -105,7 +106,8 @@ def merge(
 ) -> Merged:
     """Put tracks of several outputs together in one, as they are stored, and check the result.
 
-    The same call again continues, and adds what inputs have got since.
+    A file of which all is taken becomes a shard of a folder as it is, if it has at least half of a
+    shard's size. The same call again continues, and adds what inputs have got since.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ def merge(
         job.read_inputs([Path(path) for path in inputs], choice)
         with OutputLock(job.output):
             job.run(choice)
-            job.merged.report = verify(job.output)
+            job.verify()
     if job.output.is_dir():
         with FeatureFolder(job.output) as features:
             len(features)  # makes the index of the shards
@@ -176,6 +178,8 @@ class _Job:
         self._check = check
         self._paths: list[Path] = []
         self._roots: list[dict[str, Any]] = []
+        #: Shards that were copied as files, and so were checked already.
+        self._checked: dict[AnyPath, Report] = {}
         self.merged = Merged(output)
 
     def require_output(self) -> None:
@@ -241,6 +245,10 @@ class _Job:
         failures = list(choice.failures())
         if feature_files(self.output) and not self._overwrite:
             failures = self._continue(choice, failures)
+        self.merged.failures = len(failures)
+        if self._limit is not None:
+            failures = self._adopt(choice, failures, self._limit)
+        adopted = self.merged.copied
         with self._writer() as writer:
             for unit, ids in choice.tracks():
                 with FeatureFile(unit.path) as features:
@@ -250,8 +258,37 @@ class _Job:
                         self._copy(copier, track_id)
             for row in failures:
                 writer.fail(*row)
-            self.merged.failures = len(failures)
             writer.finished = not (self.merged.unfinished or self.merged.unread)
+        if last := next(reversed(self._checked), None):  # where the writer went on
+            self._checked[last].finished = writer.finished
+            if failures or self.merged.copied > adopted:
+                del self._checked[last]
+
+    def _adopt(self, choice: Choice, failures: list[Failure], limit: int) -> list[Failure]:
+        """Make shards of files that are taken as a whole; returns the failures that are left."""
+        if self._overwrite:
+            remove_shards(feature_files(self.output))
+            self._overwrite = False
+        left = dict.fromkeys(failures)
+        for unit in choice.whole():
+            with FeatureFile(unit.path) as features:
+                own = [failure_of(key, row) for key, row in features.failed().items()]
+                if not (is_shard_like(features, limit) and left.keys() >= set(own)):
+                    continue
+                target = next_shard(self.output)
+                heading = {**self._heading().attributes(), "shard": shard_number(target)}
+                report = adopt(features, target, heading, self._check)
+            if report is not None:
+                self._checked[target] = report
+                self.merged.copied += report.tracks
+                choice.hold_all(unit)
+                for failure in own:
+                    del left[failure]
+        return list(left)
+
+    def verify(self) -> None:
+        """Check the whole output."""
+        self.merged.report = verify(self.output, self._checked)
 
     def _copy(self, copier: TrackCopier, track_id: str) -> None:
         try:
@@ -281,10 +318,13 @@ class _Job:
         return new
 
     def _writer(self) -> Output:
-        heading = _Heading({**self._roots[0], **self._backends()})
+        heading = self._heading()
         if self._limit is None:
             return FeatureWriter(self.output, heading, self._overwrite)
         return FolderWriter(self.output, heading, self._limit, self._overwrite)
+
+    def _heading(self) -> _Heading:
+        return _Heading({**self._roots[0], **self._backends()})
 
     def _backends(self) -> dict[str, str]:
         return {

@@ -187,6 +187,12 @@ class FolderWriter(Output):
         self._open.append(self._current)
 
 
+def next_shard(folder: Path) -> Path:
+    """The shard after all that are there, or that another process is about to write."""
+    taken = [shard_number(path) for path in feature_files(folder) + locked_shards(folder)]
+    return shard_path(folder, max(taken, default=-1) + 1)
+
+
 def _number_to_continue(last: Path) -> int:
     """That of the last shard, or where it cannot be extended, of the next that is free."""
     locked = locked_shards(last.parent)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -133,8 +134,16 @@ def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> 
         return {}
 
 
-def verify(path: str | os.PathLike[str]) -> Report:
+def verify(
+    path: str | os.PathLike[str], known: Mapping[AnyPath, Report] = MappingProxyType({})
+) -> Report:
     """Check a feature file, or a folder of shards.
+
+    Parameters
+    ----------
+    path : path or URL
+    known : mapping of path to Report, optional
+        Shards that were checked just now, and that no later one overrides.
 
     Raises
     ------
@@ -142,11 +151,16 @@ def verify(path: str | os.PathLike[str]) -> Report:
         If there is none, or a file cannot be opened as one at all.
     """
     path = path_of(path)
-    return combined(path, check_all(path))
+    return combined(path, check_all(path, known))
 
 
-def check_all(path: AnyPath) -> list[Report]:
-    """A report on each feature file of an output, without what later shards override."""
+def check_all(
+    path: AnyPath, known: Mapping[AnyPath, Report] = MappingProxyType({})
+) -> list[Report]:
+    """A report on each feature file of an output, without what later shards override.
+
+    See `verify`.
+    """
     if not path.is_dir():
         return [check_file(path)]
     reports: list[Report] = []
@@ -157,7 +171,7 @@ def check_all(path: AnyPath) -> list[Report]:
         if shard in strange:
             report = Report(shard, problems=[("", strange[shard])], opened=False)
         else:
-            report = check_file(shard, tracks, failures)
+            report = known.get(shard) or check_file(shard, tracks, failures)
         tracks.update(report.sound)
         failures.update(report.failures)
         reports.insert(0, report)

@@ -300,6 +300,13 @@ class FeatureWriter(Output):
         finally:
             self.abandon()
 
+    def restate(self, attributes: Mapping[str, Any]) -> None:
+        """Give the file another heading: all attributes of its root."""
+        root = self._file.attrs
+        for key in set(root) - set(attributes):
+            del root[key]
+        root.update(attributes)
+
     def abandon(self) -> None:
         """See `Output`."""
         self._raw.abandon()
