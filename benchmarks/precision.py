@@ -1,7 +1,7 @@
 """What lower precisions change: ``python -m benchmarks.precision MUSIC [--corpus CORPUS]``.
 
 Cosine similarities of tokens with fp32's, layer by layer, on recordings; and, where there is a
-corpus, chords by `weights.recipe.steer`, fitted and scored on each precision's tokens.
+corpus, chords and beats by `weights.recipe.steer`, fitted and scored on each precision's tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vit1dx.run.sources import collect
 from weights.recipe.steer import scores
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
-PROBED = (1, 3, 6, 9, 12)
+PROBED, TASKS = (1, 3, 6, 9, 12), ("chords", "beats")
 
 
 def cosines(music: Path, precision: Precision) -> np.ndarray:
@@ -32,10 +32,10 @@ def cosines(music: Path, precision: Precision) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-def chords(corpus: Path, precision: Precision) -> list[float]:
-    """Share of time of chords (majmin) by layer of `PROBED`, on songs not trained on."""
-    found = scores(corpus, None, PROBED, wanted=["chords"], precision=precision)
-    return [found[f"layer {layer}"]["chords"] for layer in PROBED]
+def probed(corpus: Path, precision: Precision) -> dict[str, list[float]]:
+    """The score of each of `TASKS` by layer of `PROBED`, on songs not trained on."""
+    found = scores(corpus, None, PROBED, wanted=TASKS, precision=precision)
+    return {task: [found[f"layer {layer}"][task] for layer in PROBED] for task in TASKS}
 
 
 def main() -> None:
@@ -45,16 +45,17 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="renders of weights.recipe.corpus")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    found: dict[str, dict[str, list[float]]] = {"mean": {}, "least": {}, "chords": {}}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in ("mean", "least", *TASKS)}
     for precision in PRECISIONS:
         if precision != "fp32":
             each = cosines(options.music, precision)
             found["mean"][precision] = each.mean(axis=1).tolist()
             found["least"][precision] = each.min(axis=1).tolist()
         if options.corpus:
-            found["chords"][precision] = chords(options.corpus, precision)
+            for task, each_layer in probed(options.corpus, precision).items():
+                found[task][precision] = each_layer
     for statistic, rows in found.items():
-        layers = PROBED if statistic == "chords" else range(1, 13)
+        layers = PROBED if statistic in TASKS else range(1, 13)
         cells = [[name, *(f"{value:.5f}" for value in values)] for name, values in rows.items()]
         print(table([statistic, *(f"layer {layer}" for layer in layers)], cells))
     if options.out:
