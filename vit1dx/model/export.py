@@ -22,6 +22,7 @@ from .._version import __version__
 from ..errors import StoreError, UsageError, Vit1dxError
 from ..tokens import attended
 from .graph import attention_name, layer_name
+from .half import halved
 from .onnx import OnnxBackend
 from .quantise import quantised
 from .request import ExportPrecision, Request, require_choice
@@ -106,8 +107,7 @@ def export(
     # Layer 0 has no attention map; that is no reason not to export it beside the others'.
     maps = () if attention == "none" else attended(wanted)
     model = _to_onnx(load(info.path), wanted, maps, attention)
-    if precision == "int8":
-        model = quantised(model)
+    model = quantised(model) if precision == "int8" else halved(model)
     _describe(model, info)
     onnx.checker.check_model(model, full_check=precision == "fp32")
     with _temporary_beside(output) as temporary:

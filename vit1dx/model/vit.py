@@ -198,7 +198,14 @@ def load(path: str | os.PathLike[str]) -> ViT1D:
     return model
 
 
-def save(model: ViT1D, path: str | os.PathLike[str], name: str, trained: bool, **more: str) -> None:
+def save(
+    model: ViT1D,
+    path: str | os.PathLike[str],
+    name: str,
+    trained: bool,
+    dtype: torch.dtype = torch.float32,
+    **more: str,
+) -> None:
     """Write weights as safetensors, whole or not at all.
 
     Parameters
@@ -210,6 +217,8 @@ def save(model: ViT1D, path: str | os.PathLike[str], name: str, trained: bool, *
         What the weights are called.
     trained : bool
         False for random weights.
+    dtype : torch.dtype
+        What they are kept as; they are computed with as float32.
     **more : str
         What else the metadata is to say.
     """
@@ -220,7 +229,8 @@ def save(model: ViT1D, path: str | os.PathLike[str], name: str, trained: bool, *
         **more,
     }
     state = {
-        key: value.detach().cpu().float().contiguous() for key, value in model.state_dict().items()
+        key: value.detach().cpu().to(dtype).contiguous()
+        for key, value in model.state_dict().items()
     }
     path = Path(path)
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")

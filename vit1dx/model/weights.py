@@ -125,9 +125,11 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Load a self-contained ONNX model; data outside the file is refused."""
+    """Load a self-contained ONNX model, its weights as float32; data outside is refused."""
     import onnx
     from google.protobuf.message import DecodeError
+
+    from .half import whole
 
     if path.stat().st_size > MAX_ONNX_BYTES:
         raise WeightsError(f"{path} has {path.stat().st_size} bytes; at most {MAX_ONNX_BYTES} do")
@@ -138,7 +140,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
     for tensor in tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise WeightsError(f"{path} keeps {tensor.name} in another file; export it in one")
-    return model
+    return whole(model)
 
 
 def tensors(message: Message) -> Iterator[onnx.TensorProto]:
