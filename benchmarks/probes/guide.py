@@ -27,8 +27,9 @@ def guide(found: dict[str, Any]) -> dict[str, Any]:
         for name, task in {**LOCAL, **WHOLE}.items()
         if name in reports
     ]
-    if found["recordings"]:
-        rows.append(_recordings(found["recordings"]["retrieval"]))
+    # Albums' recordings, where they were there, are more, and more like what people have.
+    if retrieval := found["halves"] or found["recordings"].get("retrieval"):
+        rows.append(_recordings(retrieval))
     return {"sha256": found["about"]["sha256"], "tasks": rows}
 
 

@@ -42,6 +42,7 @@ def test_layers_are_chosen_on_songs_held_out_and_speak_of_tokens_that_files_have
         "local": {"chords": chords},
         "whole": {"key": key},
         "recordings": {"retrieval": retrieval},
+        "halves": {},
     }
     made = guide(found)
     assert made["sha256"] == "abc"
@@ -53,12 +54,13 @@ def test_layers_are_chosen_on_songs_held_out_and_speak_of_tokens_that_files_have
         SIMILARITY: (2, "mean", 0.6, 0.4),
     }
     assert [row["task"] for row in guide({**found, "recordings": {}})["tasks"]] == ["chords", "key"]
+    halves = {"ViT-1D": {"layer 1, mean": 0.8, "layer 2, mean": 0.7}, "log-mel": {"log-mel": 0.9}}
+    advice = {row["task"]: row for row in guide({**found, "halves": halves})["tasks"]}
+    assert (advice[SIMILARITY]["layer"], advice[SIMILARITY]["log_mel"]) == (1, 0.9)
 
 
 def test_it_is_what_was_measured() -> None:
     """Whoever measures other weights makes it again: ``python -m benchmarks.probes.guide``."""
     found = json.loads((ROOT / "weights" / "probes.json").read_text())
-    if "ViT-1D" in found["local"]:
-        pytest.skip("weights/probes.json was measured before it had the form of today")
     assert guide(found) == json.loads(bundled(".guide.json").read_text())
     assert guide_for(found["about"]["sha256"])

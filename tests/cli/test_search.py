@@ -49,7 +49,7 @@ def test_a_file_is_extracted_as_the_features_were(cli: RunCli, path: Path, tmp_p
     shutil.copy(path.parent / "music" / "b.wav", tmp_path / "other.wav")
     done = cli("search", path, "other.wav", "-n", "2")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "layer 2\n"  # by the guide
+    assert done.stderr == "layer 1\n"  # by the guide
     lines = done.stdout.splitlines()
     assert (len(lines), lines[0]) == (2, "1.0000  b.wav")
 
