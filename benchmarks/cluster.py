@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,10 +108,12 @@ def clips(scratch: Path, count: int, cluster: Any) -> list[list[str]]:
     for number in (FEW, count):
         write_shorts(scratch / str(number), number)
         base = [sys.executable, "-m", "vit1dx", "extract", str(scratch / str(number)), "-o"]
-        local = [*base, f"{scratch}/local-{number}/", "--workers", str(WORKERS)]
-        there = [*base, f"{scratch}/there-{number}/", "--scheduler", cluster.scheduler_address]
-        runs["local", number] = run(local, {})
-        runs["cluster", number] = run(there, watched)
+        output = f"{scratch}/features/"
+        local = [*base, output, "--workers", str(WORKERS)]
+        there = [*base, output, "--scheduler", cluster.scheduler_address]
+        for kind, command, others in (("local", local, {}), ("cluster", there, watched)):
+            runs[kind, number] = run(command, others)
+            shutil.rmtree(output)
     rows = []
     for kind in ("local", "cluster"):
         few, many = runs[kind, FEW], runs[kind, count]
