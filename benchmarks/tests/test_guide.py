@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 
 from benchmarks.probes.guide import guide
 from vit1dx.model.guide import SIMILARITY, Advice, guide_for
