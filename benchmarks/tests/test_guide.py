@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
 from benchmarks.probes.guide import guide
 from vit1dx.model.guide import SIMILARITY, Advice, guide_for
 from vit1dx.model.weights import bundled
