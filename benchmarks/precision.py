@@ -22,9 +22,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "bf16")
 PROBED, TASKS = (1, 3, 6, 9, 12), ("chords", "beats")
 
 
-def cosines(music: Path, precision: Precision) -> np.ndarray:
-    """Similarity of every sequence token with fp32's, (layer, token)."""
-    exact, lower = Extractor(precision="fp32"), Extractor(precision=precision)
+def cosines(music: Path, exact: Extractor, lower: Extractor) -> np.ndarray:
+    """Similarity of every sequence token that two give of some music, (layer, token)."""
     found = []
     for source in collect([str(music)]):
         a, b = exact(source.path).sequence_tokens, lower(source.path).sequence_tokens
@@ -48,7 +47,8 @@ def main() -> None:
     found: dict[str, dict[str, list[float]]] = {name: {} for name in ("mean", "least", *TASKS)}
     for precision in PRECISIONS:
         if precision != "fp32":
-            each = cosines(options.music, precision)
+            both = Extractor(precision="fp32"), Extractor(precision=precision)
+            each = cosines(options.music, *both)
             found["mean"][precision] = each.mean(axis=1).tolist()
             found["least"][precision] = each.min(axis=1).tolist()
         if options.corpus:
