@@ -100,23 +100,28 @@ def started(scratch: Path) -> Any:
     )
 
 
-def clips(scratch: Path, count: int, cluster: Any) -> list[list[str]]:
+def clips(scratch: Path, counts: dict[str, int], cluster: Any) -> list[list[str]]:
     """Rows: what a clip costs, locally and on the cluster, by process."""
-    runs: dict[tuple[str, int], Figures] = {}
     watched = {"scheduler": cluster.scheduler.process.pid}
     watched |= {f"worker {n}": one.process.pid for n, one in cluster.workers.items()}
-    for number in (FEW, count):
-        write_shorts(scratch / str(number), number)
-        base = [sys.executable, "-m", "vit1dx", "extract", str(scratch / str(number)), "-o"]
-        output = f"{scratch}/features/"
-        local = [*base, output, "--workers", str(WORKERS)]
-        there = [*base, output, "--scheduler", cluster.scheduler_address]
-        for kind, command, others in (("local", local, {}), ("cluster", there, watched)):
-            runs[kind, number] = run(command, others)
-            shutil.rmtree(output)
+    engines = {
+        "local": (["--workers", str(WORKERS)], {}),
+        "cluster": (["--scheduler", cluster.scheduler_address], watched),
+    }
+
+    def extracted(kind: str, number: int) -> Figures:
+        music, output = scratch / str(number), scratch / "features"
+        if not music.exists():
+            write_shorts(music, number)
+        engine, others = engines[kind]
+        command = [sys.executable, "-m", "vit1dx", "extract", str(music), "-o", f"{output}/"]
+        figures = run([*command, *engine], others)
+        shutil.rmtree(output)  # of 100,000 clips, 29 GB
+        return figures
+
     rows = []
-    for kind in ("local", "cluster"):
-        few, many = runs[kind, FEW], runs[kind, count]
+    for kind, count in counts.items():
+        few, many = extracted(kind, FEW), extracted(kind, count)
         each = {name: (many.cpu[name] - few.cpu[name]) / (count - FEW) for name in many.cpu}
         rows.append([kind, "all", f"{1e3 * sum(each.values()):.2f}", "", ""])
         for name, seconds in each.items():
@@ -152,13 +157,15 @@ def main() -> None:
     """Measure, and print tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("--clips", type=int, default=2000, help="[%(default)s]")
+    parser.add_argument("--local", type=int, help="clips of the local run [as --clips]")
     parser.add_argument("--batches", type=int, default=500, help="[%(default)s]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vit1dx-") as temporary:
         scratch = Path(temporary)
         with started(scratch) as cluster:
             heads = ["run", "process", "CPU ms a clip", "MB, first half", "MB, second half"]
-            print(table(heads, clips(scratch, options.clips, cluster)))
+            counts = {"local": options.local or options.clips, "cluster": options.clips}
+            print(table(heads, clips(scratch, counts, cluster)), flush=True)
             heads = ["bytes of a batch", "client, CPU ms a batch", "scheduler, CPU ms a batch"]
             heads += ["client, MB more at the end", "scheduler, MB more"]
             print(table(heads, passing(cluster, options.batches)))
