@@ -57,4 +57,5 @@ def _float32(tensor: TensorProto) -> Array | None:
 
 
 def _is_to_float32(node: NodeProto) -> bool:
-    return node.op_type == "Cast" and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT
+    to = next((attribute.i for attribute in node.attribute if attribute.name == "to"), None)
+    return node.op_type == "Cast" and to == TensorProto.FLOAT

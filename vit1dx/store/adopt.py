@@ -104,4 +104,8 @@ def _copied_by_kernel(source: BinaryIO, target: BinaryIO) -> int:
 
 
 def _copied_by_reading(source: BinaryIO, target: BinaryIO) -> int:
-    return target.write(source.read(BLOCK))
+    try:
+        data = source.read(BLOCK)
+    except OSError as error:
+        raise StoreError(f"{source.name} cannot be read: {error.strerror or error}") from None
+    return target.write(data)
