@@ -78,9 +78,9 @@ def test_a_page_holds_what_the_file_holds(feats: Path, tmp_path: Path) -> None:
     whole = found["collection"]
     with vit1dx.open(feats) as features:
         ids = list(features)
-        vectors = np.stack([features[key].read("mean_token", layer=2) for key in ids])
+        vectors = np.stack([features[key].read("mean_token", layer=1) for key in ids])
         matrix, _ = similarity.layer_similarity(features[ids[3]], 2)
-    assert (whole["ids"], whole["layer"], whole["layers"]) == (ids, 2, [1, 2])
+    assert (whole["ids"], whole["layer"], whole["layers"]) == (ids, 1, [1, 2])
     assert whole["duration"] == [0.8] * len(ids)
     assert whole["warnings"].count("clipping") == 2
     unit = vectors - vectors.mean(0)

@@ -38,7 +38,7 @@ def search(
         typer.Option(
             "--layer",
             "-l",
-            help="By default, what finds similar recordings best, or the deepest there is.",
+            help="By default, the nearest to what finds similar recordings best, or to the middle.",
             show_default=False,
         ),
     ] = None,
@@ -55,12 +55,14 @@ def search(
 
     A track of the features is not compared with itself. All others are, a block at a time.
     """
+    from ..model.guide import layer_to_compare_by
     from ..store.folder import open_features
     from .printing import print_json, print_table
 
     with open_features(path) as features:
         if layer is None:
-            layer = _best_layer(features)
+            depth = features.config["model"]["depth"]
+            layer = layer_to_compare_by(features.attributes, features.layers, depth)
             print(f"layer {layer}", file=sys.stderr)
         vector = _vector(features, query, layer, weights)
         found = _found(features, query, layer, vector, n)
@@ -69,13 +71,6 @@ def search(
         print_json({"query": query, "layer": layer, "results": results})
     else:
         print_table([], [[f"{value:.4f}", track_id] for track_id, value in found])
-
-
-def _best_layer(features: Features) -> int:
-    from ..model.guide import SIMILARITY, guide_of
-
-    advice = guide_of(features.attributes).get(SIMILARITY)
-    return advice.layer if advice and advice.layer in features.layers else max(features.layers)
 
 
 def _vector(features: Features, query: str, layer: int, weights: Path | None) -> Array:

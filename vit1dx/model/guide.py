@@ -7,7 +7,7 @@ them, and speaks of no others.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -81,6 +81,17 @@ def guide_for(*digests: str | None) -> dict[str, Advice]:
 def guide_of(attributes: Mapping[str, Any]) -> dict[str, Advice]:
     """The guide for features, by the attributes of their file."""
     return guide_for(attributes.get("model_sha256"), attributes.get("model_exported_from"))
+
+
+def layer_to_compare_by(attributes: Mapping[str, Any], layers: Sequence[int], depth: int) -> int:
+    """Of the layers that a feature file has, the one to find music that is alike by.
+
+    The nearest to the best that is known; or to the middle one, of weights that nothing is known
+    of.
+    """
+    advice = guide_of(attributes).get(SIMILARITY)
+    aim = depth / 2 if advice is None else advice.layer
+    return min(layers, key=lambda layer: abs(layer - aim))
 
 
 def bundled_digest() -> str:

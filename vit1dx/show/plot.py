@@ -5,8 +5,6 @@ A track of hours is read through pooled blocks, and takes no more memory than on
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +108,10 @@ def require_suffix(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path, theme: Theme = LIGHT, dpi: float = 150) -> None:
-    """Write a picture, `WIDTH` inches wide; the same one is the same bytes.
+    """Write a picture, `WIDTH` inches wide.
+
+    The same one is the same file, but for the last digits of places in SVG and PDF: the solver that
+    lays out goes by where objects lie in memory.
 
     Raises
     ------
@@ -122,22 +123,8 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT, dpi: float = 150) -> 
     try:
         with mpl.rc_context(look(theme)):
             figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix.lower()))
-        if path.suffix.lower() == ".svg":
-            path.write_text(name_clips_by_shape(path.read_text("utf-8")), "utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def name_clips_by_shape(svg: str) -> str:
-    """Name each clip path after its shape as it is written.
-
-    matplotlib names it after the shape in full precision, whose last bits are not the same in
-    every run: the solver that lays out goes by where objects lie in memory.
-    """
-    for name, shape in re.findall(r'<clipPath id="(\w+)">(.*?)</clipPath>', svg, re.DOTALL):
-        named = "clip" + hashlib.sha256(shape.encode()).hexdigest()[:10]
-        svg = svg.replace(f'"{name}"', f'"{named}"').replace(f"#{name})", f"#{named})")
-    return svg
 
 
 def look(theme: Theme) -> Any:  # matplotlib's own type names every key

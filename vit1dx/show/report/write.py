@@ -24,7 +24,7 @@ import numpy as np
 
 from ..._version import __version__
 from ...errors import CODES, StoreError, UsageError, reason_of
-from ...model.guide import SIMILARITY, guide_of
+from ...model.guide import guide_of, layer_to_compare_by
 from ...store.reader import Features, StoredTrack
 from ..sound import music_of
 from .collection import (
@@ -57,7 +57,7 @@ class Options:
     Attributes
     ----------
     layer : int or None
-        Whose mean tokens make the map and the neighbours; see `usual_layer`.
+        Whose mean tokens make the map and the neighbours; see `layer_to_compare_by`.
     layers : tuple of int
         Of the details.
     map : {"pca", "umap"}
@@ -78,16 +78,6 @@ class Options:
     color: str | None = None
     details: int | None = None
     embed_audio: bool = False
-
-
-def usual_layer(features: Features) -> int:
-    """The layer of a map: the best to find alike music, or the middle one of unknown weights.
-
-    Where that was not kept, the nearest to it that was.
-    """
-    guide = guide_of(features.attributes)
-    aim = guide[SIMILARITY].layer if guide else features.config["model"]["depth"] / 2
-    return min(features.layers, key=lambda layer: abs(layer - aim))
 
 
 def write_report(
@@ -115,7 +105,10 @@ def write_report(
     ids = list(features)
     if not ids:
         raise UsageError(f"no track in {features.path}")
-    layer = usual_layer(features) if options.layer is None else options.layer
+    layer = options.layer
+    if layer is None:
+        depth = features.config["model"]["depth"]
+        layer = layer_to_compare_by(features.attributes, features.layers, depth)
     if layer not in features.layers:
         kept = ", ".join(map(str, features.layers))
         raise UsageError(f"no layer {layer} in {features.path}; layers {kept} were kept")
