@@ -45,10 +45,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     found: dict[str, dict[str, list[float]]] = {name: {} for name in ("mean", "least", *TASKS)}
+    exact = Extractor(precision="fp32")
     for precision in PRECISIONS:
         if precision != "fp32":
-            both = Extractor(precision="fp32"), Extractor(precision=precision)
-            each = cosines(options.music, *both)
+            each = cosines(options.music, exact, Extractor(precision=precision))
             found["mean"][precision] = each.mean(axis=1).tolist()
             found["least"][precision] = each.min(axis=1).tolist()
         if options.corpus:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import soundfile
 import vit1dx
 from vit1dx.errors import StoreError
 
+from .conftest import Completed
 from .synth import song
 
 RATE = 16000
@@ -30,6 +33,18 @@ def short_tracks(folder: Path, count: int, seconds: float = 1.0) -> None:
         start = index * 37 % (10 * RATE)
         part = samples[start : start + round(seconds * RATE)] * (1 - index % 7 / 10)
         soundfile.write(folder / "music" / "0" / f"{index}.wav", part, RATE)
+
+
+def with_small_files(command: list[str], folder: Path, most: int) -> Completed:
+    """What came of a command where no file may grow beyond so many bytes, as on a full disk."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
 
 
 def require_same(one: Path | str, other: Path | str) -> int:

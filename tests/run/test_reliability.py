@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -34,7 +33,7 @@ from vit1dx.store.repair import repair
 from vit1dx.store.verify import verify
 
 from ..conftest import RunCli
-from ..runs import extract_command, require_same, short_tracks, tracks_in
+from ..runs import extract_command, require_same, short_tracks, tracks_in, with_small_files
 from ..synth import song
 
 RATE = 16000
@@ -194,13 +193,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on(cli: RunCli, tmp_path: Path, so
     """A limit on the size of files stands for the disk's."""
     short_tracks(tmp_path, 30, seconds=4.0)
     command = extract_command("--layers", "1-4", "--workers", "1")
-    full = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5 << 20, 5 << 20)),
-    )
+    full = with_small_files(command, tmp_path, 5 << 20)
     assert full.returncode == 1
     assert full.stderr.startswith("vit1dx: f.h5 cannot be written: File too large; what was fin")
     assert full.stderr.count("\n") == 1

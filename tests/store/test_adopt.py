@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from vit1dx.store.merge import merge
 from vit1dx.store.place import feature_files
 from vit1dx.store.writer import FeatureWriter
 
-from ..runs import require_same
+from ..runs import require_same, with_small_files
 from .test_merge import _file, _put
 
 LIMIT = "3MB"
@@ -144,14 +142,7 @@ def test_a_file_at_work_is_read_at_a_commit(inputs: list[Path], tmp_path: Path) 
 def test_a_full_disk_keeps_what_was_finished(inputs: list[Path], tmp_path: Path) -> None:
     """Of files, here: no file may grow beyond 2 MB."""
     command = [sys.executable, "-m", "vit1dx", "merge", *map(str, inputs), "-o", "m/"]
-    merged = subprocess.run(
-        [*command, "--shard-size", LIMIT],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20)),
-    )
+    merged = with_small_files([*command, "--shard-size", LIMIT], tmp_path, 2 << 20)
     assert merged.returncode == 1
     assert merged.stderr.startswith("vit1dx: m/00000.h5 cannot be written: File too large;")
     assert merged.stderr.count("\n") == 1

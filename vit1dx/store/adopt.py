@@ -10,25 +10,27 @@ from typing import Any, BinaryIO
 from ..errors import StoreError, WriteError
 from .journal import journal_path
 from .lock import is_locked
-from .place import beside
 from .reader import FeatureFile
 from .verify import Report, check_file
-from .writer import FeatureWriter, move_into_place
+from .writer import FeatureWriter, move_into_place, not_written, unfinished
 
 #: Bytes copied between two checks for an interruption.
 BLOCK = 64 << 20
 
 
-def is_shard_like(features: FeatureFile, limit: int) -> bool:
-    """Whether a file that is not being written would do as a shard of so many bytes at most.
+def has_shard_size(path: Path, limit: int) -> bool:
+    """Whether a file would do as a shard of so many bytes at most.
 
     Smaller than half of that it would not: the output should have fewer files than the inputs.
     """
+    return limit // 2 <= path.stat().st_size <= limit
+
+
+def is_shard_like(features: FeatureFile) -> bool:
+    """Whether a file is as a run writes its shards, and none is writing it."""
     path = Path(features.path)
-    size = path.stat().st_size
     is_at_rest = not (journal_path(path).exists() or is_locked(path))
-    is_ours = features.committed.has_commits and features.can_grow
-    return limit // 2 <= size <= limit and is_at_rest and is_ours
+    return is_at_rest and features.committed.has_commits and features.can_grow
 
 
 def adopt(
@@ -56,7 +58,17 @@ def adopt(
     WriteError
         If it cannot be written.
     """
-    new = beside(target, ".new")
+    with unfinished(target) as new:
+        return _adopted(features, new, target, attributes, check)
+
+
+def _adopted(
+    features: FeatureFile,
+    new: Path,
+    target: Path,
+    attributes: Mapping[str, Any],
+    check: Callable[[], None],
+) -> Report | None:
     try:
         with Path(features.path).open("rb") as source, new.open("wb") as copy:
             _copy(source, copy, check)
@@ -76,13 +88,7 @@ def adopt(
     except StoreError:  # it is damaged: track by track, what is sound of it is found
         return None
     except OSError as error:
-        raise WriteError(
-            f"{target} cannot be written: {error.strerror or error}; what was finished is kept, "
-            "and the same command continues where it stopped"
-        ) from None
-    finally:
-        new.unlink(missing_ok=True)
-        journal_path(new).unlink(missing_ok=True)
+        raise not_written(target, error) from None
 
 
 def _copy(source: BinaryIO, target: BinaryIO, check: Callable[[], None]) -> None:

@@ -152,17 +152,17 @@ class Choice:
         """Take note that the output has tracks."""
         self._base.executemany("UPDATE tracks SET held = 1 WHERE id = ?", ((key,) for key in ids))
 
-    def whole(self) -> Iterator[Unit]:
-        """The files of which all tracks are to be copied."""
+    def whole(self) -> Iterator[tuple[int, Unit]]:
+        """The files of which all tracks are to be copied, each with its number."""
         query = "SELECT unit, COUNT(*) FROM tracks WHERE NOT held GROUP BY unit ORDER BY unit"
         for number, count in self._base.execute(query).fetchall():
             if count == self._counts[number]:
-                yield self._units[number]
+                yield number, self._units[number]
 
-    def hold_all(self, unit: Unit) -> None:
+    def hold_all(self, number: int) -> None:
         """Take note that the output has all tracks of a file."""
         self._order()
-        self._base.execute("UPDATE tracks SET held = 1 WHERE unit = ?", (self._units.index(unit),))
+        self._base.execute("UPDATE tracks SET held = 1 WHERE unit = ?", (number,))
 
     def tracks(self) -> Iterator[tuple[Unit, Iterator[str]]]:
         """The files to take tracks from, each with those to copy, in the order of its index."""

@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import AudioError, NoFilesError, StoreError, UsageError, WriteError
 from ..model.request import require_choice
 from ..remote import AnyPath, require_here
-from .adopt import adopt, is_shard_like
+from .adopt import adopt, has_shard_size, is_shard_like
 from .choice import Choice, Duplicates, Failure, Unit, failure_of
 from .copying import TrackCopier
 from .existing import require_extendable, require_no_shard, require_replaceable
@@ -24,10 +24,10 @@ from .format import differences
 from .index import Row
 from .journal import recover
 from .lock import OutputLock
-from .place import feature_files, require_folder, require_writable, shard_limit, shard_number
+from .place import feature_files, require_folder, require_writable, shard_limit, shard_path
 from .reader import FeatureFile, Features
-from .shards import FolderWriter, next_shard, remove_shards
-from .verify import Report, verify
+from .shards import FolderWriter, next_number, remove_shards
+from .verify import Report, check_all, combined
 from .writer import FeatureWriter, Output
 
 #: What inputs may differ in; an output names all that are met.
@@ -269,26 +269,29 @@ class _Job:
         if self._overwrite:
             remove_shards(feature_files(self.output))
             self._overwrite = False
-        left = dict.fromkeys(failures)
-        for unit in choice.whole():
+        left, heading = dict.fromkeys(failures), self._heading().attributes()
+        shard = next_number(self.output)
+        for number, unit in choice.whole():
+            if not has_shard_size(unit.path, limit):
+                continue
             with FeatureFile(unit.path) as features:
                 own = [failure_of(key, row) for key, row in features.failed().items()]
-                if not (is_shard_like(features, limit) and left.keys() >= set(own)):
+                if not (is_shard_like(features) and left.keys() >= set(own)):
                     continue
-                target = next_shard(self.output)
-                heading = {**self._heading().attributes(), "shard": shard_number(target)}
-                report = adopt(features, target, heading, self._check)
+                target = shard_path(self.output, shard)
+                report = adopt(features, target, {**heading, "shard": shard}, self._check)
             if report is not None:
                 self._checked[target] = report
                 self.merged.copied += report.tracks
-                choice.hold_all(unit)
+                choice.hold_all(number)
+                shard += 1
                 for failure in own:
                     del left[failure]
         return list(left)
 
     def verify(self) -> None:
         """Check the whole output."""
-        self.merged.report = verify(self.output, self._checked)
+        self.merged.report = combined(self.output, check_all(self.output, self._checked))
 
     def _copy(self, copier: TrackCopier, track_id: str) -> None:
         try:

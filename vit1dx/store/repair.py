@@ -14,11 +14,11 @@ from .existing import require_no_shard
 from .index import Row
 from .journal import journal_path
 from .lock import OutputLock
-from .place import beside, part_folders
+from .place import part_folders
 from .reader import FeatureFile
 from .shared import recover_output
 from .verify import Report, check_all, combined
-from .writer import FeatureWriter, create, move_into_place
+from .writer import FeatureWriter, create, move_into_place, unfinished
 
 
 def repair(path: str | os.PathLike[str]) -> Report:
@@ -71,8 +71,7 @@ def _rewrite(
 
     The caller holds the output's lock.
     """
-    new = beside(path, ".new")
-    try:
+    with unfinished(path) as new:
         with FeatureFile(path, damaged=True) as features:
             create(new, features.committed.current().attrs)
             with FeatureWriter(new) as writer:
@@ -84,6 +83,3 @@ def _rewrite(
                     writer.failures.put(track_id, **row)
         journal_path(path).unlink(missing_ok=True)
         move_into_place(new, path)
-    finally:
-        new.unlink(missing_ok=True)
-        journal_path(new).unlink(missing_ok=True)

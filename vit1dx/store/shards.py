@@ -187,10 +187,10 @@ class FolderWriter(Output):
         self._open.append(self._current)
 
 
-def next_shard(folder: Path) -> Path:
-    """The shard after all that are there, or that another process is about to write."""
+def next_number(folder: Path) -> int:
+    """That of a shard after all that are there, or that another process is about to write."""
     taken = [shard_number(path) for path in feature_files(folder) + locked_shards(folder)]
-    return shard_path(folder, max(taken, default=-1) + 1)
+    return max(taken, default=-1) + 1
 
 
 def _number_to_continue(last: Path) -> int:

@@ -134,16 +134,8 @@ def _readable(report: Report, name: str, read: Callable[[], dict[str, Any]]) -> 
         return {}
 
 
-def verify(
-    path: str | os.PathLike[str], known: Mapping[AnyPath, Report] = MappingProxyType({})
-) -> Report:
+def verify(path: str | os.PathLike[str]) -> Report:
     """Check a feature file, or a folder of shards.
-
-    Parameters
-    ----------
-    path : path or URL
-    known : mapping of path to Report, optional
-        Shards that were checked just now, and that no later one overrides.
 
     Raises
     ------
@@ -151,7 +143,7 @@ def verify(
         If there is none, or a file cannot be opened as one at all.
     """
     path = path_of(path)
-    return combined(path, check_all(path, known))
+    return combined(path, check_all(path))
 
 
 def check_all(
@@ -159,7 +151,7 @@ def check_all(
 ) -> list[Report]:
     """A report on each feature file of an output, without what later shards override.
 
-    See `verify`.
+    Those known were checked just now, and no later one overrides anything of them.
     """
     if not path.is_dir():
         return [check_file(path)]

@@ -25,7 +25,7 @@ from .commit import JournaledFile
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
 from .index import FAILURES, INDEX, Table, create_table
-from .journal import recover, sync_folder
+from .journal import journal_path, recover, sync_folder
 from .means import NAME, Means, create_means
 from .objects import values_in
 from .place import beside, require_writable, resolved
@@ -247,25 +247,18 @@ class FeatureWriter(Output):
         except Exception as error:
             if self._raw.error is None and not isinstance(error, (OSError, RuntimeError)):
                 raise
-            raise self._write_error(self._raw.error or error) from error
+            raise not_written(self.path, self._raw.error or error) from error
         self.require_written()
 
     def require_written(self) -> None:
         """Raise `WriteError` if writing failed where HDF5 could not be told."""
         if self._raw.error is not None:
-            raise self._write_error(self._raw.error)
+            raise not_written(self.path, self._raw.error)
 
     def put(self, data: Array, offset: int) -> None:
         """Write bytes, (n,) uint8, where HDF5 has made room for them."""
         self._raw.seek(offset)
         self._raw.write(data.data)
-
-    def _write_error(self, error: Exception) -> WriteError:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return WriteError(
-            f"{self.path} cannot be written: {reason}; what was finished is kept, and the same "
-            "command continues where it stopped"
-        )
 
     def link(self, track_id: str, group: h5py.Group, attributes: Mapping[str, Any]) -> None:
         """Put a track that is whole into the tree, in the place of one of that id."""
@@ -325,6 +318,26 @@ class FeatureWriter(Output):
                 raise AudioError(f"would be inside track {'/'.join(parts[:count])}")
         if track_id not in self.index and track_id in self._tracks:
             raise AudioError(f"{self.path} has tracks below this name")
+
+
+def not_written(path: Path, error: Exception) -> WriteError:
+    """The error of an output that cannot be written on."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return WriteError(
+        f"{path} cannot be written: {reason}; what was finished is kept, and the same command "
+        "continues where it stopped"
+    )
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Where to make a feature file that is to take its place at once: nothing else stays there."""
+    new = beside(path, ".new")
+    try:
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+        journal_path(new).unlink(missing_ok=True)
 
 
 def create(path: Path, attributes: Mapping[str, Any]) -> None:
