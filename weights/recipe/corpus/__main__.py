@@ -17,7 +17,7 @@ from weights.recipe.corpus.build import Outcome, build, jobs_of, write_failures,
 from weights.recipe.corpus.compose import COMPOSED_SONGS
 from weights.recipe.corpus.fluidsynth import HELD_OUT, SOUNDFONTS, soundfont_path
 from weights.recipe.corpus.rendition import Plan
-from weights.recipe.corpus.sources import SOURCES, songs_of
+from weights.recipe.corpus.sources import BY_DEFAULT, SOURCES, songs_of
 from weights.recipe.corpus.split import SPLITS
 
 PLAIN_PERIOD = 100  # renders between two lines of progress where there is no terminal
@@ -29,7 +29,7 @@ app = typer.Typer(add_completion=False)
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for audio, labels and manifest.")],
     data: Annotated[Path, typer.Option(help="Folder of the symbolic sources.")] = DEFAULT_DATA,
-    source: Annotated[str, typer.Option(help=f"Any of {','.join(SOURCES)}.")] = ",".join(SOURCES),
+    source: Annotated[str, typer.Option(help=f"Any of {','.join(SOURCES)}.")] = BY_DEFAULT,
     renditions: Annotated[int, typer.Option(min=1, help="Renders of each song.")] = 3,
     aligned: Annotated[int, typer.Option(min=1, help="Renders that share key and tempo.")] = 3,
     shared_drums: Annotated[

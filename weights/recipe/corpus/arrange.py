@@ -79,7 +79,8 @@ def _kept(tracks: tuple[Track, ...], ensemble: Ensemble, padded: bool) -> tuple[
     kept = tuple(track for track in tracks if track.role == "bass" or ensemble.plays(track.role))
     if padded or any(track.role in HARMONY for track in kept):
         return kept
-    return kept + tuple(track for track in tracks if track.role in HARMONY)
+    # Drums that play alone have nobody to leave it to.
+    return kept + tuple(track for track in tracks if track.role in HARMONY) or tracks
 
 
 def score_of(song: Song, swing: float) -> Score:

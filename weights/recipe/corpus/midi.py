@@ -17,6 +17,7 @@ CHANNELS = 16
 SUSTAIN_PEDAL = 64
 PEDAL_DOWN = 64
 DEFAULT_TEMPO_US = 500_000
+COMPOUND, COMPOUND_UNIT = (6, 9, 12), 8  # beats of three units: 6/8, 12/16
 WRITTEN_TICKS_PER_BEAT = 5_000  # at the default tempo a tick is 0.1 ms
 
 
@@ -146,8 +147,14 @@ def _tick(seconds: float) -> int:
     return round(seconds * WRITTEN_TICKS_PER_BEAT * 1e6 / DEFAULT_TEMPO_US)
 
 
-def bar_and_beat_ticks(midi: MidiFile) -> tuple[list[int], list[int]]:
+def bar_and_beat_ticks(midi: MidiFile, compound: bool = False) -> tuple[list[int], list[int]]:
     """Ticks of bars and of beats up to the end of a file.
+
+    Parameters
+    ----------
+    midi : MidiFile
+    compound : bool
+        Whether three units are a beat where the metre is compound, as in 6/8.
 
     Returns
     -------
@@ -165,7 +172,8 @@ def bar_and_beat_ticks(midi: MidiFile) -> tuple[list[int], list[int]]:
     edges = [tick for tick, _, _ in changes] + [end + 1]
     for (start, numerator, denominator), stop in zip(changes, edges[1:], strict=True):
         unit = midi.ticks_per_beat * 4 // denominator
-        beats += range(start, stop, unit)
+        is_compound = compound and denominator >= COMPOUND_UNIT and numerator in COMPOUND
+        beats += range(start, stop, unit * (3 if is_compound else 1))
         bars += range(start, stop, unit * numerator)
     return bars, beats
 

@@ -109,7 +109,7 @@ class Song:
     Parameters
     ----------
     source : str
-        Where it comes from: "pop909", "freedoom" or "composed".
+        Where it comes from, one of `weights.recipe.corpus.sources.SOURCES`.
     number : int
         Its number in that source, which decides its split.
     title, style : str

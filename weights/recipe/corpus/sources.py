@@ -9,8 +9,18 @@ from weights.recipe.corpus.compose import composed_songs
 from weights.recipe.corpus.freedoom import freedoom_songs
 from weights.recipe.corpus.pop909 import pop909_songs
 from weights.recipe.corpus.song import Song
+from weights.recipe.corpus.symbolic import groove_songs, lieder_songs, nottingham_songs
 
-SOURCES = ("pop909", "freedoom", "composed")
+FILES = {
+    "pop909": pop909_songs,
+    "freedoom": freedoom_songs,
+    "nottingham": nottingham_songs,
+    "lieder": lieder_songs,
+    "groove": groove_songs,
+}
+SOURCES = (*FILES, "composed")
+#: What the bundled weights were trained on.
+BY_DEFAULT = "pop909,freedoom,composed"
 
 
 def songs_of(names: list[str], data: Path, split: str, composed: int) -> Iterator[Song]:
@@ -28,10 +38,8 @@ def songs_of(names: list[str], data: Path, split: str, composed: int) -> Iterato
         How many compositions there are, over both splits.
     """
     for name in names:
-        if name == "pop909":
-            yield from pop909_songs(data, split)
-        elif name == "freedoom":
-            yield from freedoom_songs(data, split)
+        if name in FILES:
+            yield from FILES[name](data, split)
         elif name == "composed":
             yield from composed_songs(split, composed)
         else:
