@@ -108,7 +108,7 @@ def write_manifest(out: Path) -> int:
     """
     paths = sorted(out.glob(f"*{LABELS_SUFFIX}"))
     rows = (_row(path) for path in paths)
-    _write_lines(out / MANIFEST, rows)
+    write_lines(out / MANIFEST, rows)
     return len(paths)
 
 
@@ -126,10 +126,11 @@ def _row(path: Path) -> dict[str, Any]:
 def write_failures(out: Path, failed: Iterable[Outcome]) -> None:
     """List what could not be rendered in the last run, and why."""
     ordered = sorted(failed, key=lambda outcome: (outcome.song, outcome.index))
-    _write_lines(out / FAILURES, (vars(outcome) for outcome in ordered))
+    write_lines(out / FAILURES, (vars(outcome) for outcome in ordered))
 
 
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as JSON lines, all or none."""
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     os.replace(unfinished, path)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 import subprocess
 import tarfile
@@ -25,7 +24,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from weights.recipe import DEFAULT_DATA
-from weights.recipe.corpus.build import FAILURES, MANIFEST
+from weights.recipe.corpus.build import FAILURES, MANIFEST, write_lines
 
 TABLE = "debian-music.tsv"
 EXCERPTS = ("audio-debian", "audio-github")  # archives of the first 75 s of others, to train on
@@ -59,8 +58,8 @@ def main(
                 found.append(manifest_row(row, role))
     if role == "train":
         found += [row for name in EXCERPTS for row in unpack(data / f"{name}.tar", out)]
-    _write_lines(out / MANIFEST, found)
-    _write_lines(out / FAILURES, failed)
+    write_lines(out / MANIFEST, found)
+    write_lines(out / FAILURES, failed)
     typer.echo(f"{len(found)} recordings in {out}, {len(failed)} failed")
     raise typer.Exit(1 if failed else 0)
 
@@ -192,12 +191,6 @@ def _excerpt(row: Row, audio: str) -> dict[str, Any]:
         "licence": row["licence"],
         "seconds": float(row["seconds"]),
     }
-
-
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    os.replace(unfinished, path)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import csv
 import io
 import re
 import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +39,9 @@ Files = dict[str, bytes]
 
 
 def nottingham_songs(data: Path, split: str) -> Iterator[Song]:
-    """Folk tunes of a split, in groups of one kind after the other."""
+    """Folk tunes of a split."""
     files = _files(data / ARCHIVE, r"symbolic/nottingham/MIDI/(\w.*)\.mid")
-    for number, name in enumerate(sorted(files), 1):
+    for number, name in _numbered(files):
         if wanted(number, split):
             song = tune_of_midi(number, name, _midi(files[name]))
             if song.end - song.start >= SHORTEST:
@@ -93,9 +94,9 @@ def _label(pitches: np.ndarray) -> str:
 
 
 def lieder_songs(data: Path, split: str) -> Iterator[Song]:
-    """Songs for voice and piano of a split, composer by composer."""
+    """Songs for voice and piano of a split."""
     files = _files(data / ARCHIVE, r"symbolic/lieder/(.+)/[^/]+\.mid")
-    for number, name in enumerate(sorted(files), 1):
+    for number, name in _numbered(files):
         if wanted(number, split):
             song = lied_of_midi(number, name, _midi(files[name]))
             if song.end - song.start >= SHORTEST:
@@ -120,11 +121,11 @@ def lied_of_midi(number: int, name: str, midi: MidiFile) -> Song:
 
 
 def groove_songs(data: Path, split: str) -> Iterator[Song]:
-    """Drum performances of a split, drummer by drummer."""
+    """Drum performances of a split."""
     files = _files(data / ARCHIVE, r"symbolic/groove-midi/(.+\.mid|info\.csv)")
     rows = list(csv.DictReader(io.StringIO(files.pop("info.csv").decode())))
     played = {row["midi_filename"]: row for row in rows if row["beat_type"] == "beat"}
-    for number, name in enumerate(sorted(played), 1):
+    for number, name in _numbered(played):
         if wanted(number, split) and float(played[name]["duration"]) >= SHORTEST:
             style = played[name]["style"].partition("/")[0]
             yield groove_of_midi(number, name, style, _midi(files[name]))
@@ -166,6 +167,11 @@ def _is_compound(midi: MidiFile) -> bool:
 
 def _midi(content: bytes) -> MidiFile:
     return MidiFile(file=io.BytesIO(content))
+
+
+def _numbered(names: Iterable[str]) -> list[tuple[int, str]]:
+    """Names with their numbers, in an order that has all kinds among the first."""
+    return sorted(enumerate(sorted(names), 1), key=lambda pair: zlib.crc32(pair[1].encode()))
 
 
 def _files(archive: Path, pattern: str) -> Files:

@@ -97,7 +97,7 @@ def test_tunes_fit_their_chords_and_bars(tunes: list[Song]) -> None:
     assert len({song.style for song in tunes}) == 9
     assert _share_in_chords(tunes, 0.0) > _share_in_chords(tunes, 1.0) + 0.1
     at = np.concatenate(
-        [song.grid.position([c.start for c in song.chords or ()]) for song in tunes]
+        [song.grid.position(np.array([c.start for c in song.chords or ()])) for song in tunes]
     )
     assert np.mean(np.abs(at - np.round(at)) < 0.01) > 0.9  # chords change on beats
     first = [
