@@ -13,7 +13,7 @@ from weights.recipe.corpus.build import MANIFEST
 from weights.recipe.corpus.labels import labels_path, read_labels
 
 LOCAL_FIT = {"pop909": 96, "composed": 56, "freedoom": 8}
-GLOBAL_FIT = {"pop909": 200, "composed": 400, "freedoom": 40}
+GLOBAL_FIT = {"pop909": 200, "composed": 400, "freedoom": 40, "nottingham": 200, "groove": 200}
 ONSET_TRACKS = 40  # to choose a head on
 SIMILARITY_TRACKS = 60
 
@@ -77,6 +77,7 @@ def chosen(corpus: Path, test: Path, share: float) -> Sets:
         return {source: max(2, round(share * n)) for source, n in of.items()}
 
     once, twice = (renders(test, "test", n, "test") for n in (1, 2))
+    once = [render for render in once if render.source in LOCAL_FIT]
     return Sets(
         of_sources(renders(corpus, "train", 1), part(LOCAL_FIT)),
         of_sources(renders(corpus, "train", 3), part(GLOBAL_FIT)),

@@ -69,6 +69,8 @@ WHOLE = {
     "key": _of_tracks("keys", "key", "MIREX's weighted score"),
     "tempo": _of_tracks("classes", "tempo", "accuracy of five classes"),
     "style": _of_tracks("classes", "style", "accuracy"),
+    "tune kind": _of_tracks("classes", "tune", "accuracy"),
+    "drum style": _of_tracks("classes", "drumming", "accuracy"),
 }
 ALBUMS = {
     "album": Task({"task": "classes", "label_column": "album"}, "accuracy, 5 folds"),
