@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vit1dx.model.weights import BUNDLED
+
 from .conftest import ROOT
 from .imports import imported
 
@@ -42,8 +44,10 @@ def test_the_wheel_has_the_weights_and_nothing_of_how_they_were_made(tmp_path: P
     assert {name for name in names if not name.endswith(".py")} == {
         "vit1dx/py.typed",
         *(str(path.relative_to(ROOT)) for path in (ROOT / PAGE).iterdir()),
-        "vit1dx/weights/vit1d-tiny.guide.json",
-        "vit1dx/weights/vit1d-tiny.onnx",
-        "vit1dx/weights/vit1d-tiny.safetensors",
+        *(
+            f"vit1dx/weights/{name}{suffix}"
+            for name in BUNDLED
+            for suffix in (".guide.json", ".onnx", ".safetensors")
+        ),
     }
     assert {name.partition("/")[0] for name in names} == {"vit1dx"}

@@ -70,7 +70,8 @@ class Extractor:
         Context on either side of each window, s, computed and dropped. Windows stay as long as the
         weights expect, and so come closer together.
     weights : path, optional
-        A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+        A ``.onnx`` or ``.safetensors`` file, or one of the names of bundled weights,
+        `vit1dx.model.weights.BUNDLED`; by default the first.
     backend : {"auto", "onnx", "openvino", "torch"}
         ONNX Runtime, where it can run the weights in the precision.
     device : {"auto", "cpu", "cuda", "cuda:N"}
@@ -214,7 +215,8 @@ class Extractor:
 
     def _joined(self, batches: Iterable[Tokens], duration: float) -> MemoryTrack:
         track = join(batches, duration, "mean" in self.request.tokens)
-        return dataclasses.replace(track, pool=self.request.pool)
+        model = self.weights.sha256, self.weights.exported_from
+        return dataclasses.replace(track, pool=self.request.pool, model=tuple(filter(None, model)))
 
     def _of_file(self, path: AnyPath) -> tuple[MemoryTrack, list[AudioWarning]]:
         try:

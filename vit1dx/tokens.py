@@ -128,6 +128,8 @@ class Track(ABC):
         Seconds that sequence tokens were averaged over; None if each was kept.
     warnings : tuple of AudioWarning
         What looked wrong with the audio.
+    model : tuple of str
+        SHA-256 of the weights, and of what they were exported from; empty if that is not known.
 
     Examples
     --------
@@ -156,6 +158,7 @@ class Track(ABC):
     start: float = 0.0
     pool: float | None = None
     warnings: tuple[AudioWarning, ...]
+    model: tuple[str, ...] = ()
 
     @property
     def attended_layers(self) -> tuple[int, ...]:
@@ -281,7 +284,7 @@ class MemoryTrack(Track):
 
     Attributes
     ----------
-    layers, duration, pool, warnings
+    layers, duration, pool, warnings, model
         See `Track`.
     arrays : mapping of str to array
         All arrays by name; those that were not asked for are absent.
@@ -292,6 +295,7 @@ class MemoryTrack(Track):
     duration: float
     pool: float | None = None
     warnings: tuple[AudioWarning, ...] = ()
+    model: tuple[str, ...] = ()
 
     def _part(self, name: str, select: Select) -> Array | None:
         array = self.arrays.get(name)

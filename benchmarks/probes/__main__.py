@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks.probes import onsets, recordings, similarity, systems, tasks
 from benchmarks.probes.collection import ONSET_TRACKS, SIMILARITY_TRACKS, Sets, chosen
 from benchmarks.probes.labels import write_labels
-from benchmarks.probes.report import UNTRAINED, VIT, markdown
+from benchmarks.probes.report import CHANCE, UNTRAINED, VIT, markdown
 from benchmarks.probes.tasks import Kept
 from vit1dx.errors import UsageError
 from vit1dx.model.request import parse_layers
@@ -122,13 +122,18 @@ class Run:
             whole = self._features(name, "whole", tasks.of_renders(sets.whole), "mean,class")
             self._tasks(found["local"], tasks.LOCAL, name, local, labels)
             self._tasks(found["whole"], tasks.WHOLE, name, whole, labels)
-            job = partial(onsets.measure, weights, layers, fit, test)
+            attending = _all_layers(weights) if name == VIT else layers  # for the guide
+            job = partial(onsets.measure, weights, attending, fit, test)
             found["onsets"][name] = self._once("attention", name, job=job)
             frames = similarity.of_tokens(local, layers)
             job = partial(similarity.measure, test[:SIMILARITY_TRACKS], frames)
             found["similarity"][name] = self._once("similarity", name, job=job)
-        flux = partial(onsets.measure_flux, fit, test)
-        found["onsets"][systems.LOG_MEL] = self._once("attention", systems.LOG_MEL, job=flux)
+        for name, measure in (
+            (systems.LOG_MEL, onsets.measure_flux),
+            (CHANCE, onsets.measure_chance),
+        ):
+            job = partial(measure, fit, test)
+            found["onsets"][name] = self._once("attention", name, job=job)
         job = partial(similarity.measure, test[:SIMILARITY_TRACKS], similarity.of_log_mel)
         found["similarity"][systems.LOG_MEL] = self._once("similarity", systems.LOG_MEL, job=job)
         return found
@@ -186,6 +191,10 @@ class Run:
             for name, system in self._describing().items()
         }
         return {"albums": found, "halves": halves}
+
+
+def _all_layers(weights: Path) -> tuple[int, ...]:
+    return tuple(range(1, read_info(weights).config.model.depth + 1))
 
 
 if __name__ == "__main__":

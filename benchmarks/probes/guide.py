@@ -1,6 +1,6 @@
 """The layer guide that comes with weights, made of what was measured of them.
 
-python -m benchmarks.probes.guide weights/probes.json weights/vit1d-tiny.guide.json
+python -m benchmarks.probes.guide weights/NAME.probes.json weights/NAME.guide.json
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probes.report import VIT
+from benchmarks.probes.onsets import ROW, Table
+from benchmarks.probes.report import CHANCE, VIT
 from benchmarks.probes.systems import LOG_MEL
 from benchmarks.probes.tasks import LOCAL, WHOLE, Report, own, token_lines
 from vit1dx.model.guide import SIMILARITY
@@ -30,7 +31,29 @@ def guide(found: dict[str, Any]) -> dict[str, Any]:
     # Albums' recordings, where they were there, are more, and more like what people have.
     if retrieval := found["halves"] or found["recordings"].get("retrieval"):
         rows.append(_recordings(retrieval))
-    return {"sha256": found["about"]["sha256"], "tasks": rows}
+    digest = found["about"]["sha256"]
+    return {"sha256": digest, "tasks": rows, "onset_curves": _curves(found["onsets"])}
+
+
+def _curves(found: dict[str, Table]) -> list[dict[str, Any]]:
+    """Curves that show more onsets than chance: one a layer, then those of class rows alone."""
+    (chance,) = found[CHANCE].values()
+    ours = sorted(found[VIT].items(), key=lambda item: -item[1]["held_out"])
+    good = [(name, curve) for name, curve in ours if curve["held_out"] > chance["held_out"]]
+    good.sort(key=lambda item: item[0].endswith(ROW))  # stable
+    return list({curve["curve"]: _curve(curve) for _, curve in good}.values())
+
+
+def _curve(found: dict[str, Any]) -> dict[str, Any]:
+    layer, head, reading = found["curve"].removeprefix("-").split(", ")
+    return {
+        "layer": int(layer.removeprefix("layer ")),
+        "head": int(head.removeprefix("head ")),
+        "reading": reading,
+        "falls": found["curve"].startswith("-"),
+        "least": found["least"],
+        "lag": found["lag"],
+    }
 
 
 def _row(task: str, report: Report, measure: str) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from vit1dx.probe.scores import TOLERANCE, Counts
 from vit1dx.tokens import Track
 
 RATE = CONFIG.mel.frame_rate
-HEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
+HEIGHTS = (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
 LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
 TURNED = ("received", "class")  # readings that may dip where a note begins
 CLASS_ROW = "class"
+ROW = ", class token's row"  # after a layer, in tables
 FLUX = "spectral flux"
+ANYWHERE = "as many onsets anywhere"
 
 Peaks = tuple[np.ndarray, np.ndarray]  # times (s), and heights
 Heard = tuple[Mapping[str, Peaks], np.ndarray]  # peaks by curve, and when notes begin
@@ -48,7 +50,7 @@ def measure(weights: Path, layers: Iterable[int], fit: list[Render], test: list[
         of_layer = [name for name in names if layer_of(name) == layer]
         rows = [name for name in of_layer if name.endswith(f", {CLASS_ROW}")]
         found[f"layer {layer}"] = best(before, after, of_layer)
-        found[f"layer {layer}, class token's row"] = best(before, after, rows)
+        found[f"layer {layer}{ROW}"] = best(before, after, rows)
     return found
 
 
@@ -58,6 +60,19 @@ def measure_flux(fit: list[Render], test: list[Render]) -> Table:
         heard(lambda audio: {FLUX: spectral_flux(log_mel(audio))}, group) for group in (fit, test)
     )
     return {FLUX: best(before, after, [FLUX])}
+
+
+def measure_chance(fit: list[Render], test: list[Render]) -> Table:
+    """The same of as many onsets as there are, anywhere."""
+    before, after = (_anywhere(heard(lambda _: {}, group)) for group in (fit, test))
+    return {ANYWHERE: {"curve": ANYWHERE, "held_out": before, "test": after}}
+
+
+def _anywhere(songs: list[Heard]) -> float:
+    rng, counts = np.random.default_rng(0), Counts()
+    for _, truth in songs:
+        counts.add(truth, np.sort(rng.uniform(0, truth[-1], len(truth))), TOLERANCE["onsets"])
+    return counts.f_measure
 
 
 def layer_of(curve: str) -> int:
@@ -103,7 +118,8 @@ def spectral_flux(mel: np.ndarray) -> np.ndarray:
 def best(before: list[Heard], after: list[Heard], names: Iterable[str]) -> dict[str, Any]:
     """The curve that does best on some songs, and how it does on others."""
     f, name, height, lag = max(tuned(before, name) for name in names)
-    return {"curve": name, "held_out": f, "test": score(after, name, height, lag)}
+    found = {"curve": name, "least": height, "lag": lag, "held_out": f}
+    return {**found, "test": score(after, name, height, lag)}
 
 
 def tuned(songs: list[Heard], name: str) -> tuple[float, str, float, float]:

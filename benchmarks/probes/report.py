@@ -10,7 +10,7 @@ from benchmarks.probes.similarity import DIMENSIONS
 from benchmarks.probes.tasks import TASKS, Report, own, token_lines
 from benchmarks.tables import table
 
-VIT, UNTRAINED = "ViT-1D", "untrained"
+VIT, UNTRAINED, CHANCE = "ViT-1D", "untrained", "chance"
 KINDS = {"class": "mean class token", "mean": "mean of all tokens", "class+mean": "both"}
 Table = dict[str, Any]
 

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter1d
 
-from vit1dx.analysis.onsets import CLASS, FULL, OnsetCurve, best_curve, onset_strength, onsets
+import vit1dx.analysis.onsets
+from vit1dx.analysis.onsets import OnsetCurve, best_curve, onset_strength, onsets
 from vit1dx.analysis.peaks import height, local_maxima, peaks, pick
 from vit1dx.errors import UsageError
+from vit1dx.model.guide import bundled_digest, onset_curves
+from vit1dx.model.weights import BUNDLED, bundled, read_info
+from vit1dx.tokens import MemoryTrack
 
 from .tracks import RATE, track
 
@@ -61,14 +65,42 @@ def test_onsets_are_where_a_heads_attention_turns() -> None:
     assert (strengths > 0.5).all()
 
 
-def test_the_best_curve_is_the_best_measured_of_those_kept() -> None:
-    assert str(best_curve(track(layers=(1, 4, 8)))) == "layer 1, head 0, log change"
-    assert str(best_curve(track(layers=(4, 8)))) == "layer 8, head 1, log change"
-    assert best_curve(track(layers=(1, 4), form="class")) == CLASS[0]
-    assert best_curve(track(), layer=2) == next(c for c in FULL if c.layer == 2)
-    assert best_curve(track(), head=2, reading="received").reading == "received"
-    with pytest.raises(UsageError, match="class rows of layers 4, 8 show no onsets"):
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_best_curve_is_the_best_measured_of_those_kept(name: str) -> None:
+    sha256 = read_info(bundled(".onnx", name)).sha256
+    curves = [OnsetCurve(**curve) for curve in onset_curves(sha256)]
+    full, rows = (
+        [c for c in curves if (c.reading == "class") == of_rows] for of_rows in (False, True)
+    )
+    every = tuple(range(1, 13))
+    assert best_curve(_of(sha256, every)) == curves[0]
+    fewer = tuple(layer for layer in every if layer != full[0].layer)
+    assert best_curve(_of(sha256, fewer)) == full[1]
+    assert best_curve(_of(sha256, every, "class")) == rows[0]
+    assert best_curve(_of(sha256, every), layer=2) == next(c for c in curves if c.layer == 2)
+    assert best_curve(_of(sha256, every), head=2, reading="received").reading == "received"
+
+
+def _of(sha256: str, layers: tuple[int, ...], form: str = "full") -> MemoryTrack:
+    return replace(track(layers=layers, form=form), model=(sha256,))
+
+
+def test_layers_without_a_curve_are_refused_with_those_that_have_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curves = [{"layer": layer, "head": 0, "reading": "class"} for layer in (3, 1)]
+    monkeypatch.setattr(vit1dx.analysis.onsets, "onset_curves", lambda *_: curves)
+    message = "class rows of layers 4, 8 show no onsets; extract layer 1 or 3, or --attention full"
+    with pytest.raises(UsageError, match=message):
         best_curve(track(layers=(4, 8), form="class"))
+
+
+def test_tracks_of_other_weights_are_read_as_those_of_the_bundled_ones() -> None:
+    every = tuple(range(1, 13))
+    assert best_curve(_of("0" * 64, every)) == best_curve(_of(bundled_digest(), every))
+
+
+def test_tracks_without_maps_have_no_curve() -> None:
     with pytest.raises(UsageError, match="no attention maps here"):
         best_curve(track(form="none"))
 

@@ -21,7 +21,7 @@ import xarray
 import vit1dx
 from vit1dx.config import Config, ModelConfig
 from vit1dx.model.vit import ViT1D, save
-from vit1dx.model.weights import bundled
+from vit1dx.model.weights import BUNDLED, bundled
 
 from ..conftest import RunCli
 from ..synth import song
@@ -338,7 +338,7 @@ def test_info(cli: RunCli, songs: Path, tmp_path: Path) -> None:
     assert values["bytes"] == (tmp_path / "f.h5").stat().st_size
     for suffix, kind in ((".onnx", "onnx"), (".safetensors", "weights")):
         values = json.loads(cli("info", bundled(suffix), "--json").stdout)
-        assert (values["kind"], values["name"]) == (kind, "vit1d-tiny")
+        assert (values["kind"], values["name"]) == (kind, BUNDLED[0])
         assert values["config"]["mel"]["hop_length"] == 512
         assert values["layers"] == list(range(13))
     table = cli("info", "f.h5").stdout

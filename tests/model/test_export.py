@@ -17,7 +17,7 @@ from vit1dx.model.graph import attention_name, layer_name
 from vit1dx.model.pruned import prune
 from vit1dx.model.request import Request
 from vit1dx.model.vit import ViT1D, save
-from vit1dx.model.weights import BUNDLED, bundled, load_onnx, read_info, sha256
+from vit1dx.model.weights import BUNDLED, SUFFIXES, bundled, load_onnx, read_info, sha256
 
 SMALL = Config(mel=MelConfig(n_mels=16), model=ModelConfig(depth=3, dim=24, heads=2))
 
@@ -130,12 +130,13 @@ def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     assert agreements[0].max_error > TOLERANCE  # it is int8
 
 
-def test_bundled_files_are_one_model() -> None:
-    model, weights = read_info(bundled(".onnx")), read_info(bundled(".safetensors"))
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_files_are_one_model(name: str) -> None:
+    model, weights = (read_info(bundled(suffix, name)) for suffix in SUFFIXES)
     assert model.sha256 == weights.sha256
     assert model.config == weights.config
     assert (model.name, model.trained) == (weights.name, weights.trained)
-    assert weights.name == BUNDLED
+    assert weights.name == name
     assert model.layers == tuple(range(13))
     mel = np.random.default_rng(3).standard_normal((2, 125, 128), np.float32)
     request = Request((4, 12), "full")

@@ -5,20 +5,36 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vit1dx.model.guide import SIMILARITY, bundled_digest, guide_for, guide_of
-from vit1dx.model.weights import bundled, read_info
+import pytest
+
+from vit1dx.analysis.onsets import OnsetCurve
+from vit1dx.model.guide import SIMILARITY, bundled_digest, guide_for, guide_of, onset_curves
+from vit1dx.model.weights import BUNDLED, bundled, read_info
 
 from ..conftest import RunCli
 
 
-def test_it_is_for_the_bundled_weights_and_what_was_exported_from_them() -> None:
-    info = read_info(bundled(".onnx"))
-    assert info.sha256 == bundled_digest()
+@pytest.mark.parametrize("name", BUNDLED)
+def test_it_is_for_bundled_weights_and_what_was_exported_from_them(name: str) -> None:
+    info = read_info(bundled(".onnx", name))
+    assert (info.sha256 == bundled_digest()) == (name == BUNDLED[0])
     advice = guide_for(info.sha256)
     assert {"chords", "beats", "key", SIMILARITY} <= advice.keys()
     assert guide_for("0" * 64, info.sha256) == advice  # as int8 models have it
     assert guide_of({"model_sha256": info.sha256}) == advice
     assert all(1 <= row.layer <= info.config.model.depth for row in advice.values())
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_curves_of_onsets_are_of_heads_that_are_there(name: str) -> None:
+    info = read_info(bundled(".onnx", name))
+    curves = [OnsetCurve(**curve) for curve in onset_curves(info.sha256)]
+    assert curves
+    model = info.config.model
+    assert all(c.layer in range(1, model.depth + 1) and c.head < model.heads for c in curves)
+    readings = [curve.reading == "class" for curve in curves]
+    assert readings == sorted(readings)  # those that need the whole map first
+    assert onset_curves("0" * 64) == onset_curves(bundled_digest())
 
 
 def test_there_is_none_for_others() -> None:

@@ -32,7 +32,17 @@ from vit1dx.model.quantise import quantised
 from vit1dx.model.request import Precision, Request
 from vit1dx.model.torch import _available
 from vit1dx.model.vit import ViT1D, save
-from vit1dx.model.weights import ONE_MODEL, bundled, load_onnx, read_info, sha256
+from vit1dx.model.weights import (
+    BUNDLED,
+    ONE_MODEL,
+    SUFFIXES,
+    bundled,
+    bundled_name,
+    load_onnx,
+    named,
+    read_info,
+    sha256,
+)
 from vit1dx.run.pool import Pool
 from vit1dx.run.run import Options
 
@@ -100,8 +110,45 @@ def _claim_to_be_the_bundled(graph: onnx.ModelProto) -> None:
         entry.value = claims.get(entry.key, entry.value)
 
 
-def test_one_model_is_the_bundled_pair() -> None:
-    assert {sha256(bundled(".onnx")): sha256(bundled(".safetensors"))} == ONE_MODEL
+def test_one_model_is_a_bundled_pair() -> None:
+    pairs = {sha256(bundled(".onnx", n)): sha256(bundled(".safetensors", n)) for n in BUNDLED}
+    assert pairs == ONE_MODEL
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_weights_are_known_by_their_name(
+    name: str, cli: RunCli, songs: Path, tmp_path: Path
+) -> None:
+    info = json.loads(cli("info", name, "--json").stdout)
+    assert info["name"] == name
+    command = ("extract", songs, "-o", "f.h5", "--layers", "2", "--attention", "none")
+    result = cli(*command, "--weights", name)
+    assert result.returncode == 0, result.stderr
+    features = json.loads(cli("info", "f.h5", "--json").stdout)
+    assert features["model_name"] == name
+    assert features["guide"] == info["guide"]
+    other = tmp_path / "other.onnx"
+    graph = onnx.load(bundled(".onnx", name))
+    graph.doc_string = "another"
+    onnx.save(graph, other)
+    result = cli(*command, "--weights", other)
+    assert result.returncode == 2
+    assert f"to continue it, add --weights {name};" in result.stderr
+
+
+def test_a_name_that_is_not_there_is_refused_with_those_that_are(cli: RunCli, songs: Path) -> None:
+    result = cli("extract", songs, "-o", "f.h5", "--weights", "vit1d-huge")
+    assert result.returncode == 2
+    assert all(name in result.stderr for name in ("vit1d-huge", *BUNDLED))
+
+
+def test_a_file_is_told_from_the_bundled_one_of_its_name(tmp_path: Path) -> None:
+    assert [bundled_name(bundled(suffix, n)) for n in BUNDLED for suffix in SUFFIXES] == [
+        n for n in BUNDLED for _ in SUFFIXES
+    ]
+    other = tmp_path / f"{BUNDLED[0]}.onnx"
+    assert bundled_name(other) is None
+    assert (named(BUNDLED[0]), named(other)) == (True, False)
 
 
 @pytest.mark.slow
@@ -111,7 +158,8 @@ def test_an_altered_model_is_another_whatever_its_metadata_says(
 ) -> None:
     before = read_info(model)
     after = read_info(_altered(model, alter))
-    assert len({before.sha256, after.sha256, *ONE_MODEL, *ONE_MODEL.values()}) == 4
+    known = {*ONE_MODEL, *ONE_MODEL.values()}
+    assert len({before.sha256, after.sha256} | known) == 2 + len(known)
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 """Onsets from attention: the curve of one head that peaks where notes begin, and its peaks.
 
 Which head and reading serve best, how high a peak must be and by how much the curve is late were
-chosen on songs for training, for the bundled weights; weights/README.md has what they come to on
-others. Spectral flux finds more: this is for seeing what a model attends to.
+chosen on songs for training, for each of the bundled weights (`vit1dx.model.guide`);
+weights/README.md has what they come to on others. Spectral flux finds more: this is for seeing what
+a model attends to.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from .._types import Array
 from ..errors import UsageError
+from ..model.guide import onset_curves
 from ..tokens import Track
 from .attention import attention_curve, form
 from .peaks import pick
@@ -48,22 +50,12 @@ class OnsetCurve:
         return f"layer {self.layer}, head {self.head}, {self.reading}{falls}"
 
 
-#: The best head of each layer, the best layer first (weights/probes.md).
-FULL = tuple(
-    OnsetCurve(layer, head, "log change")
-    for layer, head in (
-        *((1, 0), (7, 2), (11, 2), (8, 1), (3, 0), (12, 2)),
-        *((5, 2), (2, 0), (6, 2), (9, 0), (4, 0), (10, 2)),
-    )
-)
-#: Of the class token's rows alone, the only one that finds more onsets than chance does.
-CLASS = (OnsetCurve(1, 2, "class", least=-0.2, lag=1.5),)
-
-
 def best_curve(
     track: Track, layer: int | None = None, head: int | None = None, reading: str | None = None
 ) -> OnsetCurve:
     """The curve that does best of those that a track's attention maps give.
+
+    For weights of which nothing was measured, those that do best with the bundled ones.
 
     Parameters
     ----------
@@ -83,17 +75,25 @@ def best_curve(
         raise UsageError("no attention maps here; extract with --attention class or full")
     frame_times(track)  # of each frame, or refused
     attended = track.attended_layers
-    for curve in FULL + CLASS if kept == "full" else CLASS:
+    for curve in _measured(track, kept):
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
         if curve.layer in attended and all(one in (None, its) for one, its in asked):
             return curve
     if layer is None and head is None and reading is None:
         layers = ", ".join(map(str, attended))
+        others = sorted({curve.layer for curve in _measured(track, kept)})
         raise UsageError(
-            f"class rows of layers {layers} show no onsets; extract layer 1, or --attention full"
+            f"class rows of layers {layers} show no onsets; extract layer "
+            f"{' or '.join(map(str, others))}, or --attention full"
         )
     usual = "log change" if kept == "full" else "class"
     return OnsetCurve(attended[0] if layer is None else layer, head or 0, reading or usual)
+
+
+def _measured(track: Track, kept: str) -> list[OnsetCurve]:
+    """The curves that show onsets in maps of a form, the best first."""
+    curves = [OnsetCurve(**fields) for fields in onset_curves(*track.model)]
+    return [curve for curve in curves if kept == "full" or curve.reading == "class"]
 
 
 def onset_strength(track: Track, curve: OnsetCurve) -> Array:

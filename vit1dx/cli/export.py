@@ -25,7 +25,8 @@ def export_onnx(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="W.safetensors", help="Weights to export instead of the bundled ones."
+            metavar="W.safetensors",
+            help="Weights to export instead of the bundled ones, or the name of bundled ones.",
         ),
     ] = None,
     layers: Annotated[
@@ -42,7 +43,7 @@ def export_onnx(
 ) -> None:
     """Export weights to ONNX, and compare every output with PyTorch's (needs the extra 'torch')."""
     from ..model.request import parse_layers
-    from ..model.weights import bundled, read_info
+    from ..model.weights import located, read_info
     from .printing import print_json, print_table
 
     try:
@@ -50,7 +51,7 @@ def export_onnx(
     except ImportError as error:
         raise UsageError(f"export needs PyTorch ({error}); pip install 'vit1dx[torch]'") from None
 
-    source = weights or bundled(".safetensors")
+    source = located(weights, ".safetensors")
     wanted = None if layers is None else parse_layers(layers, read_info(source).config.model)
     agreements = export(source, output, wanted, attention, precision)
     if as_json:

@@ -140,7 +140,7 @@ def extract(
         Path | None,
         typer.Option(
             metavar="W",
-            help="Weights to use instead of the bundled ones.",
+            help="Weights to use instead of the bundled ones, or the name of other bundled ones.",
             rich_help_panel=_COMPUTE,
         ),
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,8 +37,8 @@ def info(
         str | None,
         typer.Argument(
             metavar="FILE",
-            help="A feature file or folder of them, ONNX model or weights file; the bundled "
-            "weights by default.",
+            help="A feature file or folder of them, ONNX model, weights file, or the name of "
+            "bundled weights; by default those that extract uses.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +64,7 @@ def info(
 
     Of the bundled weights, and features made by them, also which layer serves which task.
     """
-    from ..model.weights import bundled
+    from ..model.weights import BUNDLED, located, named
     from .info import config_of, describe, failures_of, shown
     from .printing import flatten, print_failures, print_json, print_table
 
@@ -75,7 +76,9 @@ def info(
         found = describe_runtime()
         print_json(found) if as_json else print_table([], list(lines(found)))
         return
-    place = path or bundled(".onnx")
+    place: str | Path = path or BUNDLED[0]
+    if named(place) and not Path(place).exists():
+        place = located(place, ".onnx")
     if config:
         print(config_of(place))
     elif failures:

@@ -147,7 +147,10 @@ def train(
         typer.Option(help="Folder of decoded audio, kept between runs.", rich_help_panel=_RUN),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option(help="Weights to begin from.", rich_help_panel=_RUN)
+        Path | None,
+        typer.Option(
+            help="Weights to begin from, or the name of bundled ones.", rich_help_panel=_RUN
+        ),
     ] = None,
     branch: Annotated[
         Path | None,
@@ -203,6 +206,7 @@ def train(
     )
     _require(audio, files_from, output)
     _require_one_beginning(init, branch, resume)
+    from ..model.weights import located
     from ..train.loop import train as run
     from ..train.ranks import end_rank
 
@@ -214,7 +218,7 @@ def train(
             listed=[] if files_from is None else list_files(files_from),
             groups=groups or [],
             cache=cache,
-            init=init,
+            init=None if init is None else located(init, ".safetensors"),
             branch=branch,
             resume=resume,
             device=device,

@@ -55,7 +55,7 @@ def load_model(
     Parameters
     ----------
     model_file_path : str
-        A weights or ONNX file; the bundled weights by default.
+        A weights or ONNX file, or the name of bundled weights; by default the bundled ones.
     layers : str or int or iterable of these
         Whose tokens make an embedding, one after the other; see `vit1dx.Extractor`.
     precision : {"fp32", "int8", "bf16", "fp16"}, optional

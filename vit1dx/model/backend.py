@@ -13,7 +13,7 @@ from .._types import Array
 from ..errors import BackendError, reason_of
 from ..processor import multiplies_bf16
 from .request import Request, require_choice, require_device
-from .weights import WeightsInfo, bundled, read_info, require_digest
+from .weights import WeightsInfo, located, named, read_info, require_digest
 
 #: What computes in each precision that not all backends have, the quickest first.
 COMPUTED_BY = {"int8": ("onnx",), "bf16": ("openvino", "torch"), "fp16": ("torch",)}
@@ -75,8 +75,8 @@ def find_weights(
     Parameters
     ----------
     weights : path or None
-        A ``.onnx`` file for ONNX Runtime or OpenVINO, a ``.safetensors`` file for PyTorch; None for
-        the bundled ones.
+        A ``.onnx`` file for ONNX Runtime or OpenVINO, a ``.safetensors`` file for PyTorch; or the
+        name of bundled ones, None for those by default.
     backend : {"auto", "onnx", "openvino", "torch"}
     precision : {"fp32", "int8", "bf16", "fp16"}, optional
         By default the weights' own. int8 runs in ONNX Runtime, fp16 in PyTorch, and bf16 in
@@ -98,9 +98,9 @@ def find_weights(
         If they cannot be read.
     """
     require_choice("backend", backend)
-    if weights is None:
+    if weights is None or named(weights):
         backend = _chosen(backend, precision, None)
-        info = read_info(bundled(SUFFIX[backend]))
+        info = read_info(located(weights, SUFFIX[backend]))
     else:
         info = read_info(weights)
         backend = _chosen(backend, precision, info.path.suffix)

@@ -1,7 +1,7 @@
 """The layer guide: for each task, the layer of some weights that served it best.
 
-It lies beside the bundled weights, is made of what ``python -m benchmarks.probes`` measured of
-them, and speaks of no others.
+It lies beside bundled weights, is made of what ``python -m benchmarks.probes`` measured of
+them, and speaks of no others. It also says which of their heads show onsets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from .weights import bundled
+from .weights import BUNDLED, bundled
 
 #: Ending of the guide's file, after the name of the weights.
 SUFFIX = ".guide.json"
@@ -74,8 +74,8 @@ def guide_for(*digests: str | None) -> dict[str, Advice]:
     >>> guide_for("of other weights")
     {}
     """
-    found = _bundled_guide()
-    return dict(found[1]) if found[0] in digests else {}
+    found = _guide(digests)
+    return {} if found is None else {row["task"]: Advice(**row) for row in found["tasks"]}
 
 
 def guide_of(attributes: Mapping[str, Any]) -> dict[str, Advice]:
@@ -94,12 +94,40 @@ def layer_to_compare_by(attributes: Mapping[str, Any], layers: Sequence[int], de
     return min(layers, key=lambda layer: abs(layer - aim))
 
 
+def onset_curves(*digests: str | None) -> list[dict[str, Any]]:
+    """Which curves of attention show onsets in features of some weights, the best first.
+
+    Parameters
+    ----------
+    *digests : str or None
+        See `guide_for`. Of weights of which nothing was measured, those of the default ones.
+
+    Returns
+    -------
+    list of dict
+        The fields of `vit1dx.analysis.onsets.OnsetCurve`.
+    """
+    found = _guide(digests) or _guides()[0]
+    return [dict(curve) for curve in found["onset_curves"]]
+
+
 def bundled_digest() -> str:
-    """SHA-256 of the weights that the guide is for."""
-    return _bundled_guide()[0]
+    """SHA-256 of the weights that are used by default."""
+    return str(_guides()[0]["sha256"])
+
+
+def bundled_name_of(digest: str) -> str | None:
+    """Which of the bundled weights have this SHA-256; None if none have."""
+    names = (
+        name for name, guide in zip(BUNDLED, _guides(), strict=True) if guide["sha256"] == digest
+    )
+    return next(names, None)
+
+
+def _guide(digests: Sequence[str | None]) -> dict[str, Any] | None:
+    return next((guide for guide in _guides() if guide["sha256"] in digests), None)
 
 
 @cache
-def _bundled_guide() -> tuple[str, dict[str, Advice]]:
-    values = json.loads(bundled(SUFFIX).read_text(encoding="utf-8"))
-    return values["sha256"], {row["task"]: Advice(**row) for row in values["tasks"]}
+def _guides() -> list[dict[str, Any]]:
+    return [json.loads(bundled(SUFFIX, name).read_text(encoding="utf-8")) for name in BUNDLED]

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     import onnx
     from google.protobuf.message import Message
 
-#: Name of the bundled weights, less the ending.
-BUNDLED = "vit1d-tiny"
+#: Names of the bundled weights; the first are those that are used by default.
+BUNDLED = ("vit1d-tiny",)
 SUFFIXES = (".onnx", ".safetensors")
 #: A safetensors header longer than this is a damaged file's.
 MAX_HEADER_BYTES = 100_000_000
-#: The digest of the bundled .onnx file, and that of the .safetensors file it was exported from: one
+#: The digest of a bundled .onnx file, and that of the .safetensors file it was exported from: one
 #: model, whichever runs.
 ONE_MODEL = {
     "d1c36daf1425afad7f56f5547dfa974e4a90fb285b2f633f6590a66ab951f84e": (
@@ -84,15 +84,39 @@ class WeightsInfo:
     exported_from: str = ""
 
 
-def bundled(suffix: str) -> Path:
-    """The weights that come with vit1dx: ``.onnx`` or ``.safetensors``."""
+def bundled(suffix: str, name: str = BUNDLED[0]) -> Path:
+    """The weights that come with vit1dx, by one of the names `BUNDLED`.
+
+    Parameters
+    ----------
+    suffix : {".onnx", ".safetensors"}
+    name : str
+    """
     package = Path(str(files("vit1dx")))
     # In the wheel they lie inside the package, in a checkout beside it.
     for folder in (package / "weights", package.parent / "weights"):
-        path = folder / (BUNDLED + suffix)
+        path = folder / (name + suffix)
         if path.is_file():
             return path
-    raise WeightsError(f"the bundled weights {BUNDLED}{suffix} are missing; reinstall vit1dx")
+    raise WeightsError(f"the bundled weights {name}{suffix} are missing; reinstall vit1dx")
+
+
+def bundled_name(path: Path) -> str | None:
+    """Which of the bundled weights a file is; None if it is another."""
+    name = path.name.removesuffix(path.suffix)
+    is_theirs = path.suffix in SUFFIXES and name in BUNDLED
+    return name if is_theirs and path == bundled(path.suffix, name) else None
+
+
+def named(weights: str | os.PathLike[str]) -> bool:
+    """Whether bundled weights are asked for, by one of the names `BUNDLED`, and not a file."""
+    return os.fspath(weights) in BUNDLED
+
+
+def located(weights: str | os.PathLike[str] | None, suffix: str) -> Path:
+    """Where weights are that are asked for by name, by path or by default."""
+    path = Path(BUNDLED[0] if weights is None else weights)
+    return bundled(suffix, str(path)) if named(path) else path
 
 
 def read_info(path: str | os.PathLike[str]) -> WeightsInfo:
@@ -105,7 +129,10 @@ def read_info(path: str | os.PathLike[str]) -> WeightsInfo:
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise WeightsError(f"weights {path}; a file ending in {' or '.join(SUFFIXES)} is needed")
+        raise WeightsError(
+            f"weights {path}; a file ending in {' or '.join(SUFFIXES)}, or one of "
+            f"{', '.join(BUNDLED)}, is needed"
+        )
     if not path.is_file():
         raise WeightsError(f"no weights at {path}")
     return _onnx_info(path) if path.suffix == ".onnx" else _safetensors_info(path)

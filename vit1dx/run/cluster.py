@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import ClusterError, ClusterLostError, StoreError, Vit1dxError, reason_of
 from ..extractor import Extractor
-from ..model.weights import bundled
+from ..model.weights import bundled_name
 from ..store.format import Header
 from ..store.place import NOTES, feature_files
 from ..store.shards import FolderWriter, remove_shards
@@ -245,9 +245,9 @@ def _new_work(extractor: Extractor, header: Header, options: Options) -> Work:
 
 def _spec(extractor: Extractor, options: Options) -> dict[str, Any]:
     """What each worker loads: bundled weights from where they lie there, others by their path."""
-    spec, path = worker_spec(extractor, options, threads=1), extractor.weights.path
-    if path == bundled(path.suffix):
-        spec["arguments"] |= {"weights": None}
+    spec = worker_spec(extractor, options, threads=1)
+    if name := bundled_name(extractor.weights.path):
+        spec["arguments"] |= {"weights": name}
     return spec
 
 

@@ -97,7 +97,7 @@ def extract(
     dtype : {"float32", "float16"}
         How tokens and attention are stored.
     weights : path, optional
-        A ``.onnx`` or ``.safetensors`` file; the bundled weights by default.
+        A ``.onnx`` or ``.safetensors`` file, or the name of bundled ones; see `vit1dx.Extractor`.
     weights_sha256 : str, optional
         Refuse weights of another SHA-256.
     backend : {"auto", "onnx", "openvino", "torch"}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import AudioError, UsageError
+from ..model.guide import bundled_name_of
 from ..remote import AnyPath, RemotePath, is_url
 from ..store.folder import open_features
 from ..store.format import differences
@@ -26,6 +27,7 @@ OPTIONS = {
     "config.request.dtype": "--dtype",
     "config.request.layers": "--layers",
     "config.window.overlap": "--overlap",
+    "model_sha256": "--weights",
     "precision": "--precision",
 }
 
@@ -238,6 +240,8 @@ def require_same(output: AnyPath, features: Features, settings: Mapping[str, Any
 
 def _option(key: str, value: Any, frame_rate: float) -> str:
     """The option of the command that makes a setting; empty if no single one does."""
+    if key == "model_sha256":
+        value = bundled_name_of(value)
     if value is None or key not in OPTIONS:
         return ""
     if key == "config.window.overlap":

@@ -41,7 +41,7 @@ class StoredTrack(Track):
     ----------
     id : str
         Its path below the input folder.
-    layers, duration, start, pool, warnings
+    layers, duration, start, pool, warnings, model
         See `vit1dx.Track`.
     attributes : dict
         ``source``, ``size``, ``mtime_ns``, ``duration`` (s), ``sample_rate`` (Hz), ``channels``,
@@ -57,6 +57,8 @@ class StoredTrack(Track):
         )
         self.pool = features.config["request"].get("pool")
         self.warnings = tuple(parse_warnings(self.attributes.get("warnings", ())))
+        made_by = map(features.attributes.get, ("model_sha256", "model_exported_from"))
+        self.model = tuple(digest for digest in made_by if digest)
 
     @property
     def duration(self) -> float:  # type: ignore[override]
