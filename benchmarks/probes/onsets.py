@@ -22,7 +22,8 @@ from vit1dx.probe.scores import TOLERANCE, Counts
 from vit1dx.tokens import Track
 
 RATE = CONFIG.mel.frame_rate
-HEIGHTS = (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
+HEIGHTS = (-0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
+AS_GOOD = 0.01  # F
 LAGS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # frames
 TURNED = ("received", "class")  # readings that may dip where a note begins
 CLASS_ROW = "class"
@@ -125,8 +126,10 @@ def best(before: list[Heard], after: list[Heard], names: Iterable[str]) -> dict[
 def tuned(songs: list[Heard], name: str) -> tuple[float, str, float, float]:
     """The best F of a curve, with the height and lag that give it."""
     of = partial(score, songs, name)
-    # The lag matters little to which height is best: one after the other, not all pairs.
-    height = max(HEIGHTS, key=lambda least: max(of(least, lag) for lag in (0, 1)))
+    # The lag matters little to which height is best: one after the other, not all pairs. Of heights
+    # that are about as good the lowest: how many onsets there are, other music has otherwise.
+    found = {least: max(of(least, lag) for lag in (0, 1)) for least in HEIGHTS}
+    height = min(least for least in HEIGHTS if found[least] >= max(found.values()) - AS_GOOD)
     lag = max(LAGS, key=lambda late: of(height, late))
     return of(height, lag), name, height, lag
 
