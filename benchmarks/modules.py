@@ -23,7 +23,7 @@ import soundfile
 import typer
 
 from weights.recipe.corpus.modules import TESTED_BY, listed
-from weights.recipe.corpus.openmpt import RATE, Module, delays_note, starts_note
+from weights.recipe.corpus.openmpt import RATE, Module, delays_note, has_letters, starts_note
 from weights.recipe.corpus.real import download, members
 
 EACH = 2
@@ -34,7 +34,7 @@ SECONDS = (30.0, 75.0)  # of a module at least, and rendered of it at most
 def render(content: bytes, by_letter: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """A module's music, (n, 2), and its onsets, s; None where notes are delayed.
 
-    `by_letter` says that effects are Impulse Tracker's and Scream Tracker's.
+    `by_letter` is what `has_letters` says of it.
     """
     module = Module(content)
     try:
@@ -77,8 +77,7 @@ def main(out: Annotated[Path, typer.Argument(help="Folder for music and onsets."
             package = name.partition("_")[0]
             if counts.get(package, 0) == EACH:
                 continue
-            by_letter = name.lower().endswith((".s3m", ".it"))
-            found = render(content, by_letter)
+            found = render(content, has_letters(name))
             if found is None or len(found[0]) < SECONDS[0] * RATE or len(found[1]) < 30:
                 continue
             counts[package] = counts.get(package, 0) + 1

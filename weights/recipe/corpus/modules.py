@@ -27,7 +27,7 @@ import typer
 
 from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus.build import FAILURES, MANIFEST, write_lines
-from weights.recipe.corpus.openmpt import ENDINGS, RATE, Module, starts_note
+from weights.recipe.corpus.openmpt import ENDINGS, RATE, Module, has_letters, starts_note
 from weights.recipe.corpus.real import download, members, split_of
 
 TABLE = "debian-modules.tsv"
@@ -107,8 +107,8 @@ def written(row: Row, content: bytes, out: Path) -> list[dict[str, Any]]:
     paths = [out / f"{name}-{half}.flac" for half in "ab"]
     if not all(path.exists() for path in paths):
         seed = zlib.crc32(name.encode())
-        by_letter = row["file"].lower().endswith((".s3m", ".it"))
-        for path, samples in zip(paths, halves(content, by_letter, seed), strict=True):
+        found = halves(content, has_letters(row["file"]), seed)
+        for path, samples in zip(paths, found, strict=True):
             unfinished = path.with_name(f".{os.getpid()}-{path.name}")
             soundfile.write(unfinished, samples, WRITTEN_RATE, format="FLAC")
             os.replace(unfinished, path)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 RATE = 44_100  # Hz
-ENDINGS = (".mod", ".xm", ".s3m", ".it")
+ENDINGS = (".mod", ".xm", ".s3m", ".it", ".stm")
 NOTE, INSTRUMENT, EFFECT, PARAMETER = 0, 1, 3, 5  # libopenmpt's numbers of a cell's parts
 NOTE_OFF = 128  # and above: cuts, fades and releases
 MUTE = 10  # place of `set_channel_mute_status` among the functions of its interactive extension
@@ -131,10 +131,15 @@ class Module:
         return block[:count]
 
 
+def has_letters(name: str) -> bool:
+    """Whether a module's effects are Impulse Tracker's and Scream Tracker's, by its name."""
+    return name.lower().endswith((".s3m", ".it", ".stm"))
+
+
 def starts_note(cell: Cell, by_letter: bool) -> bool:
     """Whether a cell starts a note: not one that is glided to, nor the end of one.
 
-    `by_letter` says that effects are Impulse Tracker's and Scream Tracker's.
+    `by_letter` is what `has_letters` says of the module.
     """
     glides = ("G", "L") if by_letter else ("3", "5")
     return 0 < cell.note < NOTE_OFF and cell.effect not in glides
