@@ -88,12 +88,12 @@ def song_of_midi(number: int, title: str, midi: MidiFile) -> Song:
     )
 
 
-def grid_of(midi: MidiFile) -> Grid:
-    """Beats of a file, a beat being the unit of its time signature.
+def grid_of(midi: MidiFile, compound: bool = False) -> Grid:
+    """Beats of a file, a beat being the unit of its time signature, or three where that is asked.
 
     A file without a time signature has beats of a quarter note, and its bars are not known.
     """
-    bars, beats = bar_and_beat_ticks(midi)
+    bars, beats = bar_and_beat_ticks(midi, compound)
     times = TempoMap(midi).seconds(np.array(beats, dtype=float))
     return Grid(times, np.searchsorted(beats, bars))
 

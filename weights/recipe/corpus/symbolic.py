@@ -16,16 +16,16 @@ import io
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from mido import MidiFile
 
-from weights.recipe.corpus.freedoom import role_of
+from weights.recipe.corpus.freedoom import grid_of, role_of
 from weights.recipe.corpus.harte import NO_CHORD, PITCH_NAMES, QUALITIES
-from weights.recipe.corpus.midi import MidiTrack, TempoMap, bar_and_beat_ticks, read_tracks
-from weights.recipe.corpus.song import Grid, Song, Span, Track
+from weights.recipe.corpus.midi import MidiTrack, bar_and_beat_ticks, read_tracks
+from weights.recipe.corpus.song import Song, Span, Track
 from weights.recipe.corpus.split import wanted
 
 ARCHIVE = "symbolic.tar.xz"
@@ -36,22 +36,19 @@ KIT_KEYS = {22: 42, 26: 46, 58: 43, 40: 38}
 INFO = "symbolic/groove-midi/info.csv"
 
 Files = dict[str, bytes]
+Read = Callable[[int, str, MidiFile], Song]
 
 
 def nottingham_songs(data: Path, split: str) -> Iterator[Song]:
     """Folk tunes of a split."""
     files = _files(data / ARCHIVE, r"symbolic/nottingham/MIDI/(\w.*)\.mid")
-    for number, name in _numbered(files):
-        if wanted(number, split):
-            song = tune_of_midi(number, name, _midi(files[name]))
-            if song.end - song.start >= SHORTEST:
-                yield song
+    return _long_enough(files, split, tune_of_midi)
 
 
 def tune_of_midi(number: int, name: str, midi: MidiFile) -> Song:
     """Build a song from a file of a melody and its chords."""
     melody, *harmony = [part for part in read_tracks(midi) if len(part.notes)]
-    grid = _grid(midi)
+    grid = grid_of(midi, compound=True)
     chords = chords_of(harmony[0].notes) if harmony else None
     ends = [float(part.notes["offset"].max()) for part in (melody, *harmony)]
     kind = re.sub(r"[\d-].*", "", name)
@@ -96,17 +93,13 @@ def _label(pitches: np.ndarray) -> str:
 def lieder_songs(data: Path, split: str) -> Iterator[Song]:
     """Songs for voice and piano of a split."""
     files = _files(data / ARCHIVE, r"symbolic/lieder/(.+)/[^/]+\.mid")
-    for number, name in _numbered(files):
-        if wanted(number, split):
-            song = lied_of_midi(number, name, _midi(files[name]))
-            if song.end - song.start >= SHORTEST:
-                yield song
+    return _long_enough(files, split, lied_of_midi)
 
 
 def lied_of_midi(number: int, name: str, midi: MidiFile) -> Song:
     """Build a song from a score of voices and a piano."""
     parts = [part for part in read_tracks(midi) if len(part.notes)]
-    grid = _grid(midi)
+    grid = grid_of(midi, compound=True)
     last = max(float(part.notes["offset"].max()) for part in parts)
     return Song(
         source="lieder",
@@ -134,7 +127,7 @@ def groove_songs(data: Path, split: str) -> Iterator[Song]:
 def groove_of_midi(number: int, name: str, style: str, midi: MidiFile) -> Song:
     """Build a song from a performance on drums."""
     (part,) = _joined([part for part in read_tracks(midi) if len(part.notes)])
-    grid = _grid(midi)
+    grid = grid_of(midi, compound=True)
     return Song(
         source="groove",
         number=number,
@@ -154,12 +147,6 @@ def _joined(parts: list[MidiTrack]) -> list[np.ndarray]:
     return [notes[np.lexsort((notes["pitch"], notes["onset"]))]]
 
 
-def _grid(midi: MidiFile) -> Grid:
-    bars, beats = bar_and_beat_ticks(midi, compound=True)
-    times = TempoMap(midi).seconds(np.array(beats, dtype=float))
-    return Grid(times, np.searchsorted(beats, bars))
-
-
 def _is_compound(midi: MidiFile) -> bool:
     bars, beats = bar_and_beat_ticks(midi)
     return beats != bar_and_beat_ticks(midi, compound=True)[1] and bool(bars)
@@ -167,6 +154,15 @@ def _is_compound(midi: MidiFile) -> bool:
 
 def _midi(content: bytes) -> MidiFile:
     return MidiFile(file=io.BytesIO(content))
+
+
+def _long_enough(files: Files, split: str, read: Read) -> Iterator[Song]:
+    """Songs of a split, as they are read from their files."""
+    for number, name in _numbered(files):
+        if wanted(number, split):
+            song = read(number, name, _midi(files[name]))
+            if song.end - song.start >= SHORTEST:
+                yield song
 
 
 def _numbered(names: Iterable[str]) -> list[tuple[int, str]]:
