@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.probes.onsets import ROW, Table
+from benchmarks.probes.onsets import ROW, Table, layer_of
 from benchmarks.probes.report import CHANCE, VIT
 from benchmarks.probes.systems import LOG_MEL
 from benchmarks.probes.tasks import LOCAL, WHOLE, Report, own, token_lines
@@ -45,9 +45,9 @@ def _curves(found: dict[str, Table]) -> list[dict[str, Any]]:
 
 
 def _curve(found: dict[str, Any]) -> dict[str, Any]:
-    layer, head, reading = found["curve"].removeprefix("-").split(", ")
+    _, head, reading = found["curve"].split(", ")
     return {
-        "layer": int(layer.removeprefix("layer ")),
+        "layer": layer_of(found["curve"]),
         "head": int(head.removeprefix("head ")),
         "reading": reading,
         "falls": found["curve"].startswith("-"),

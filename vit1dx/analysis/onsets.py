@@ -75,17 +75,16 @@ def best_curve(
         raise UsageError("no attention maps here; extract with --attention class or full")
     frame_times(track)  # of each frame, or refused
     attended = track.attended_layers
-    for curve in _measured(track, kept):
+    measured = _measured(track, kept)
+    for curve in measured:
         asked = ((layer, curve.layer), (head, curve.head), (reading, curve.reading))
         if curve.layer in attended and all(one in (None, its) for one, its in asked):
             return curve
     if layer is None and head is None and reading is None:
         layers = ", ".join(map(str, attended))
-        others = sorted({curve.layer for curve in _measured(track, kept)})
-        raise UsageError(
-            f"class rows of layers {layers} show no onsets; extract layer "
-            f"{' or '.join(map(str, others))}, or --attention full"
-        )
+        others = " or ".join(map(str, sorted({curve.layer for curve in measured})))
+        hint = f"layer {others}, or --attention full" if others else "--attention full"
+        raise UsageError(f"class rows of layers {layers} show no onsets; extract {hint}")
     usual = "log change" if kept == "full" else "class"
     return OnsetCurve(attended[0] if layer is None else layer, head or 0, reading or usual)
 

@@ -174,11 +174,8 @@ def parts_of(content: bytes, by_letter: bool) -> tuple[list[int], list[int]]:
     struck: dict[int, list[bool]] = defaultdict(list)
     for channel, instrument, _ in started:
         struck[channel].append(instrument in drums)
-    is_drums = {channel: np.mean(hits) >= MOSTLY for channel, hits in struck.items()}
-    return tuple(  # type: ignore[return-value]
-        sorted(channel for channel, is_one in is_drums.items() if is_one == kind)
-        for kind in (True, False)
-    )
+    percussion = sorted(channel for channel, hits in struck.items() if np.mean(hits) >= MOSTLY)
+    return percussion, sorted(struck.keys() - percussion)
 
 
 def render(content: bytes, channels: Sequence[int]) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from mido import MidiFile
 
 from weights.recipe.corpus.freedoom import grid_of, role_of
-from weights.recipe.corpus.harte import NO_CHORD, PITCH_NAMES, QUALITIES
+from weights.recipe.corpus.harte import PITCH_NAMES, QUALITIES
 from weights.recipe.corpus.midi import MidiTrack, bar_and_beat_ticks, read_tracks
 from weights.recipe.corpus.song import Song, Span, Track
 from weights.recipe.corpus.split import wanted
@@ -87,7 +87,7 @@ def _label(pitches: np.ndarray) -> str:
         for quality, tones in QUALITIES.items():
             if above == set(tones):
                 return f"{PITCH_NAMES[root]}:{quality}"
-    return NO_CHORD if not found else "X"
+    return "X"
 
 
 def lieder_songs(data: Path, split: str) -> Iterator[Song]:
@@ -126,7 +126,7 @@ def groove_songs(data: Path, split: str) -> Iterator[Song]:
 
 def groove_of_midi(number: int, name: str, style: str, midi: MidiFile) -> Song:
     """Build a song from a performance on drums."""
-    (part,) = _joined([part for part in read_tracks(midi) if len(part.notes)])
+    part = _joined(read_tracks(midi))
     grid = grid_of(midi, compound=True)
     return Song(
         source="groove",
@@ -140,16 +140,15 @@ def groove_of_midi(number: int, name: str, style: str, midi: MidiFile) -> Song:
     )
 
 
-def _joined(parts: list[MidiTrack]) -> list[np.ndarray]:
+def _joined(parts: list[MidiTrack]) -> np.ndarray:
     """All notes as one part, on General MIDI's keys."""
     notes = np.concatenate([part.notes for part in parts])
     notes["pitch"] = [KIT_KEYS.get(int(pitch), int(pitch)) for pitch in notes["pitch"]]
-    return [notes[np.lexsort((notes["pitch"], notes["onset"]))]]
+    return np.asarray(notes[np.lexsort((notes["pitch"], notes["onset"]))])
 
 
 def _is_compound(midi: MidiFile) -> bool:
-    bars, beats = bar_and_beat_ticks(midi)
-    return beats != bar_and_beat_ticks(midi, compound=True)[1] and bool(bars)
+    return bar_and_beat_ticks(midi) != bar_and_beat_ticks(midi, compound=True)
 
 
 def _midi(content: bytes) -> MidiFile:
