@@ -27,7 +27,7 @@ from vit1dx.errors import TrainingError, UsageError, WeightsError  # noqa: E402
 from vit1dx.model.vit import ViT1D, load, save  # noqa: E402
 from vit1dx.model.weights import read_safetensors_metadata  # noqa: E402
 from vit1dx.train.augment import Augment, Knobs, Ranges, draw_knobs  # noqa: E402
-from vit1dx.train.batches import Pairs2Mel  # noqa: E402
+from vit1dx.train.batches import Pairs2Mel, gathered, reader  # noqa: E402
 from vit1dx.train.cache import FRAMES, MelCache, find_audio  # noqa: E402
 from vit1dx.train.contrast import Contrast  # noqa: E402
 from vit1dx.train.data import PairSampler, Tracks, read_groups, split_tracks  # noqa: E402
@@ -386,6 +386,15 @@ def test_frames_given_are_those_of_the_tracks_at_the_places_drawn() -> None:
     assert places is not None
     rows = pairs.start.T.reshape(-1, 1) + places.numpy()
     np.testing.assert_array_equal(mel.numpy(), frames[rows].astype(np.float32))
+
+
+def test_segments_gathered_on_a_device_are_those_read_from_the_cache() -> None:
+    frames = np.random.default_rng(0).normal(size=(100, 32)).astype(np.float16)
+    start = np.array([69, 0, 12, 0])
+    read = reader(frames, 31, CPU)(start)
+    assert read.dtype == torch.float32
+    assert read.shape == (4, 31, 32)
+    torch.testing.assert_close(gathered(torch.from_numpy(frames), 31, start), read)
 
 
 def test_frames_kept_are_drawn_for_each_segment() -> None:

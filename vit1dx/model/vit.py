@@ -30,11 +30,15 @@ def sinusoidal_positions(n_frames: int, dim: int, like: Tensor) -> Tensor:
 
     After Vaswani et al., 2017, with all the sines in the first half of the features.
     """
+    return positions_at(torch.arange(n_frames, device=like.device), dim).to(like.dtype)
+
+
+def positions_at(places: Tensor, dim: int) -> Tensor:
+    """Sinusoidal positions, (..., dim) float32, of frames at `places` (...) in their window."""
     half = dim // 2
-    exponent = torch.arange(half, device=like.device, dtype=torch.float32) / half
-    frequency = torch.exp(-math.log(10000.0) * exponent)
-    angle = torch.arange(n_frames, device=like.device, dtype=torch.float32)[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], dim=1).to(like.dtype)
+    exponent = torch.arange(half, device=places.device, dtype=torch.float32) / half
+    angle = places.float()[..., None] * torch.exp(-math.log(10000.0) * exponent)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 class PatchEmbed(nn.Module):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -43,9 +47,10 @@ class Pairs2Mel:
     def __init__(
         self, frames: Array, config: MelConfig, recipe: Recipe, device: torch.device
     ) -> None:
-        self.recipe, self.device, self._frames = recipe, device, frames
+        self.recipe, self.device = recipe, device
         self._ranges = Ranges()
         self.n_frames = n_frames_of(config, recipe.seconds)
+        self._read = reader(frames, self.n_frames, device)
         self._augment = Augment(config, device)
 
     def knobs(self, step: int, n: int) -> Drawn:
@@ -96,6 +101,25 @@ class Pairs2Mel:
         others = self._read(pairs.mix_start[np.flatnonzero(knobs.mix), side])
         return self._augment(mel, others, knobs, kept)
 
-    def _read(self, start: Array) -> Tensor:
-        segments = read_segments(self._frames, start, self.n_frames)
-        return torch.from_numpy(segments).to(self.device).float()
+
+def reader(frames: Array, n_frames: int, device: torch.device) -> Callable[[Array], Tensor]:
+    """What gives the segments that begin at (n,) starts, (n, n_frames, n_mels) float32 on a device.
+
+    A GPU keeps all frames, if they take no more than half of what is free there: segments are then
+    gathered in its memory, and need not be sent.
+    """
+    if device.type == "cuda" and frames.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        return partial(gathered, _on(device, frames), n_frames)
+    return lambda start: _on(device, read_segments(frames, start, n_frames)).float()
+
+
+def gathered(frames: Tensor, n_frames: int, start: Array) -> Tensor:
+    """Segments of frames that are on a device already; see `reader`."""
+    first = torch.from_numpy(start).to(frames.device)
+    return frames[first[:, None] + torch.arange(n_frames, device=frames.device)].float()
+
+
+def _on(device: torch.device, values: Array) -> Tensor:
+    with warnings.catch_warnings():  # of values that are mapped read-only: nothing writes to them
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(values).to(device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..model.vit import Block, ViT1D, sinusoidal_positions
+from ..model.vit import Block, ViT1D, positions_at
 
 HEAD_HIDDEN, HEAD_OUT = 512, 128
 
@@ -62,10 +62,9 @@ class Contrast(nn.Module):
         return self.encoder.norm(class_token_after(last, x))
 
     def _embedded(self, mel: Tensor, kept: Tensor | None) -> Tensor:
-        if kept is None:
-            return self.encoder.embed(mel)
-        x = self.encoder.patch_embed(mel)
-        x = x + sinusoidal_positions(int(kept.max()) + 1, x.shape[2], like=x)[kept]
+        places = torch.arange(mel.shape[1], device=mel.device) if kept is None else kept
+        # Positions are float32, and so is the residual stream, whatever the layers compute in.
+        x = self.encoder.patch_embed(mel) + positions_at(places, self.encoder.config.model.dim)
         return torch.cat([self.encoder.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
 
 

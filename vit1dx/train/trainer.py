@@ -80,11 +80,10 @@ class Trainer:
         loss = nt_xent(first, second, self.recipe.temperature)
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
-        gradient = self._update(loss.item())
+        accuracy = retrieval_accuracy(first.detach(), second.detach())
+        figures = self._update({"loss": loss.detach(), "accuracy": accuracy})
         self.step += 1
-        accuracy = retrieval_accuracy(first.detach(), second.detach()).item()
-        figures = {"loss": loss.item(), "accuracy": accuracy, "rate": rate, "gradient": gradient}
-        return {"part": part, **figures}
+        return {"part": part, "rate": rate, **figures}
 
     def project(self, mel: Tensor, kept: Tensor | None, aligned: bool) -> Tensor:
         """Project frames at the recipe's precision, to float32; see `Contrast.forward`."""
@@ -136,19 +135,24 @@ class Trainer:
     def _own(self, kept: Kept) -> Kept:
         return kept and (kept[0][self._slice], kept[1][self._slice])
 
-    def _update(self, loss: float) -> float:
+    def _update(self, figures: dict[str, Tensor]) -> dict[str, float]:
+        """Change the parameters by their gradients; give the figures and the gradient's norm."""
         parameters = list(self.model.parameters())
         self.ranks.sum_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip).item()
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        # Read all at once: a GPU is waited for each time.
+        values = torch.stack([*figures.values(), norm]).tolist()
+        found = dict(zip([*figures, "gradient"], values, strict=True))
         # All ranks have the same loss and gradients, and so stop together.
-        if not math.isfinite(loss + norm):
+        if not math.isfinite(found["loss"] + found["gradient"]):
             raise TrainingError(
-                f"step {self.step + 1}: loss {loss:g}, norm of the gradient {norm:g}"
+                f"step {self.step + 1}: loss {found['loss']:g}, norm of the gradient "
+                f"{found['gradient']:g}"
             )
         self.optimizer.step()
         if self._average:
             self._average.update_parameters(self.model)
-        return norm
+        return found
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
