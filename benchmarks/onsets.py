@@ -20,6 +20,7 @@ import mir_eval
 import numpy as np
 import typer
 
+from vit1dx.model.guide import bundled_digest, onset_curves
 from weights.recipe.corpus.labels import labels_path, read_labels
 
 TOLERANCE = 0.05  # s
@@ -30,11 +31,19 @@ def by_command(corpus: Path, attention: str) -> Iterator[tuple[str, np.ndarray]]
     """Onsets of each render by `vit1dx extract` and `vit1dx onsets`."""
     with tempfile.TemporaryDirectory() as folder:
         feats, out = f"{folder}/feats.h5", Path(folder) / "onsets"
-        options = ["--layers", "1", "--attention", attention, "-o", feats, "--quiet"]
+        layer = str(best_layer(attention))
+        options = ["--layers", layer, "--attention", attention, "-o", feats, "--quiet"]
         for arguments in (["extract", str(corpus), *options], ["onsets", feats, "-o", str(out)]):
             subprocess.run([sys.executable, "-m", "vit1dx", *arguments], check=True)
         for path in sorted(out.rglob("*.txt")):
             yield path.stem, mir_eval.io.load_events(str(path))
+
+
+def best_layer(attention: str) -> int:
+    """The layer whose curve shows onsets best in maps of a form, of the default weights."""
+    measured = onset_curves(bundled_digest())
+    of_form = (c for c in measured if attention == "full" or c["reading"] == "class")
+    return int(next(of_form)["layer"])
 
 
 def by_flux(corpus: Path) -> Iterator[tuple[str, np.ndarray]]:
