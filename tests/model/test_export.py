@@ -123,7 +123,7 @@ def test_a_model_gives_only_what_it_was_exported_with(
 def test_int8_is_smaller_and_close(tmp_path: Path) -> None:
     agreements = export(bundled(".safetensors"), tmp_path / "m.onnx", [6], "none", "int8")
     assert read_info(tmp_path / "m.onnx").precision == "int8"
-    size = bundled(".onnx").stat().st_size * 6 / 12
+    size = 2 * bundled(".onnx").stat().st_size * 6 / 12  # of float32; it keeps float16
     assert (tmp_path / "m.onnx").stat().st_size < 0.35 * size
     assert [a.output for a in agreements] == ["layer_06"]
     assert 0.98 < agreements[0].cosine < 1

@@ -121,7 +121,8 @@ def test_a_second_run_by_a_link_is_refused(cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "link.h5").symlink_to("f.h5")
     command = extract_command("--layers", "1", output="link.h5")
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        while not (tmp_path / "f.h5.lock").exists():
+        lock = tmp_path / "f.h5.lock"
+        while not lock.exists() or not lock.read_text():  # it says who, a moment later
             time.sleep(0.02)
         process.send_signal(signal.SIGSTOP)  # so that it cannot end before the other begins
         result = cli("extract", "music", "--layers", "1", "-o", "f.h5")
