@@ -10,11 +10,11 @@ weights have heard them, two bands' metal, without their beats.
 
 from __future__ import annotations
 
-import shutil
+import csv
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import mido
 import numpy as np
@@ -22,8 +22,8 @@ import soundfile
 import typer
 
 from benchmarks.probes.collection import LOCAL_FIT, Render, of_sources, renders
-from benchmarks.probes.labels import FILES, TABLE, write_labels
-from benchmarks.probes.tasks import extracted, of_renders, own, probed, untrained
+from benchmarks.probes.labels import COLUMNS, FILES, TABLE, write_labels
+from benchmarks.probes.tasks import Report, extracted, of_renders, own, probed, untrained
 from benchmarks.tables import table
 from vit1dx.model.request import parse_layers
 from vit1dx.model.weights import read_info
@@ -69,7 +69,8 @@ def labelled(out: Path, fit: list[Render]) -> list[tuple[str, Path]]:
     labels = out / "labels"
     write_labels(fit, fit, labels)
     found = of_renders(fit)
-    with (labels / TABLE).open("a") as file:
+    with (labels / TABLE).open("a", newline="") as file:
+        rows = csv.DictWriter(file, COLUMNS)
         for name, samples, rate, beats in songs(out / "packages"):
             audio = (out / f"{name}.flac").resolve()
             music, there = excerpt(samples, rate, beats)
@@ -78,12 +79,12 @@ def labelled(out: Path, fit: list[Render]) -> list[tuple[str, Path]]:
             path = labels / TASK / f"{track}{FILES[TASK][0]}"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savetxt(path, there, fmt="%.4f")
-            file.write(f"{track},test,{name},fretsonfire" + "," * 6 + "\n")
+            rows.writerow({"track": track, "split": "test", "song": name, "source": "fretsonfire"})
             found.append((track, audio))
     return found
 
 
-def measured(weights: Path, layers: str, out: Path, tracks: list[tuple[str, Path]]) -> Any:
+def measured(weights: Path, layers: str, out: Path, tracks: list[tuple[str, Path]]) -> Report:
     """The report of `vit1dx probe` on the beats."""
     wanted = parse_layers(layers, read_info(weights).config.model)
     path = out / f"{weights.stem}.h5"
@@ -98,7 +99,6 @@ def main(
     layers: Annotated[str, typer.Option(help="Of the weights.")] = "2,4,6",
 ) -> None:
     """Measure weights beside an untrained network, log-mel and MFCC, and print a table."""
-    shutil.rmtree(out / "labels", ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     fit = of_sources(renders(corpus, "train", 1), LOCAL_FIT)
     tracks = labelled(out, fit)

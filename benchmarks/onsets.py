@@ -20,7 +20,7 @@ import mir_eval
 import numpy as np
 import typer
 
-from vit1dx.model.guide import bundled_digest, onset_curves
+from vit1dx.model.guide import onset_curves
 from weights.recipe.corpus.labels import labels_path, read_labels
 
 TOLERANCE = 0.05  # s
@@ -41,8 +41,7 @@ def by_command(corpus: Path, attention: str) -> Iterator[tuple[str, np.ndarray]]
 
 def best_layer(attention: str) -> int:
     """The layer whose curve shows onsets best in maps of a form, of the default weights."""
-    measured = onset_curves(bundled_digest())
-    of_form = (c for c in measured if attention == "full" or c["reading"] == "class")
+    of_form = (c for c in onset_curves() if attention == "full" or c["reading"] == "class")
     return int(next(of_form)["layer"])
 
 

@@ -25,16 +25,11 @@ LAYER_NORM_EPSILON = 1e-6
 INIT_STD = 0.02
 
 
-def sinusoidal_positions(n_frames: int, dim: int, like: Tensor) -> Tensor:
-    """Fixed sine and cosine positions, (n_frames, dim), for any number of frames.
+def sinusoidal_positions(places: Tensor, dim: int) -> Tensor:
+    """Sine and cosine positions, (..., dim) float32, of frames at `places` (...) in their window.
 
     After Vaswani et al., 2017, with all the sines in the first half of the features.
     """
-    return positions_at(torch.arange(n_frames, device=like.device), dim).to(like.dtype)
-
-
-def positions_at(places: Tensor, dim: int) -> Tensor:
-    """Sinusoidal positions, (..., dim) float32, of frames at `places` (...) in their window."""
     half = dim // 2
     exponent = torch.arange(half, device=places.device, dtype=torch.float32) / half
     angle = places.float()[..., None] * torch.exp(-math.log(10000.0) * exponent)
@@ -135,11 +130,17 @@ class ViT1D(nn.Module):
         # CVPR 2022), whose positions are sinusoidal too.
         nn.init.xavier_uniform_(self.patch_embed.proj.weight)
 
-    def embed(self, mel: Tensor) -> Tensor:
-        """Layer 0: (batch, time, n_mels) to (batch, 1 + time, dim), the class token first."""
-        x = self.patch_embed(mel)
-        x = x + sinusoidal_positions(mel.shape[1], x.shape[2], like=x)
-        return torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
+    def embed(self, mel: Tensor, places: Tensor | None = None) -> Tensor:
+        """Layer 0: (batch, time, n_mels) to (batch, 1 + time, dim), the class token first.
+
+        `places` (batch, time) are those of the frames in their windows; all in turn by default.
+        """
+        if places is None:
+            places = torch.arange(mel.shape[1], device=mel.device)
+        # Of the parameters' type, and so is the residual stream, whatever autocast computes in.
+        positions = sinusoidal_positions(places, self.cls_token.shape[2]).to(self.cls_token.dtype)
+        x = self.patch_embed(mel) + positions
+        return torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
 
     def forward(
         self, mel: Tensor, layers: Iterable[int], attentions: Iterable[int] = ()

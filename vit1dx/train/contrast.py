@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..model.vit import Block, ViT1D, positions_at
+from ..model.vit import Block, ViT1D
 
 HEAD_HIDDEN, HEAD_OUT = 512, 128
 
@@ -52,7 +51,7 @@ class Contrast(nn.Module):
         return head(self._class_token(mel, kept))
 
     def _class_token(self, mel: Tensor, kept: Tensor | None) -> Tensor:
-        x = self._embedded(mel, kept)
+        x = self.encoder.embed(mel, kept)
         # On processors PyTorch's fused attention is the slower one at these lengths, and asking
         # for the maps goes round it: 1.6 times as many segments a second.
         mapped = mel.device.type == "cpu"
@@ -60,12 +59,6 @@ class Contrast(nn.Module):
         for block in blocks:
             x, _ = block(x, need_weights=mapped)
         return self.encoder.norm(class_token_after(last, x))
-
-    def _embedded(self, mel: Tensor, kept: Tensor | None) -> Tensor:
-        places = torch.arange(mel.shape[1], device=mel.device) if kept is None else kept
-        # Positions are float32, and so is the residual stream, whatever the layers compute in.
-        x = self.encoder.patch_embed(mel) + positions_at(places, self.encoder.config.model.dim)
-        return torch.cat([self.encoder.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
 
 
 def class_token_after(block: Block, x: Tensor) -> Tensor:
