@@ -17,7 +17,7 @@ PACKAGE = ROOT / "vit1dx"
 
 #: Floors, the lowest first; rooms on one do not import each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("_types", "_version", "errors", "config", "parallel", "processor", "remote"),
+    ("_types", "_version", "errors", "config", "parallel", "processor", "remote", "whole"),
     ("tokens", "pooling"),
     ("audio", "model"),
     ("store",),

@@ -17,6 +17,7 @@ import soundfile
 
 from benchmarks.probes.labels import TABLE
 from benchmarks.probes.systems import Described, System
+from vit1dx.whole import whole
 from weights.recipe.corpus.build import MANIFEST
 from weights.recipe.corpus.samples import ARCHIVE, ONE_SHOTS
 
@@ -83,10 +84,9 @@ def excerpt(audio: Path | io.BytesIO, path: Path) -> Path:
     samples, rate = soundfile.read(audio)
     width = min(len(samples), round(EXCERPT * rate))
     first = (len(samples) - width) // 2
-    unfinished = path.with_name(f".{path.name}")
     subtype = "FLOAT" if path.suffix == ".wav" else "PCM_24"
-    soundfile.write(unfinished, samples[first : first + width], rate, subtype=subtype)
-    unfinished.replace(path)
+    with whole(path) as unfinished:
+        soundfile.write(unfinished, samples[first : first + width], rate, subtype=subtype)
     return path
 
 

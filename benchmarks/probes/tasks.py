@@ -19,6 +19,7 @@ from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
 from vit1dx.probe.options import Baselines, ProbeOptions
 from vit1dx.probe.run import probe
+from vit1dx.whole import whole
 
 EVERY = 6  # frames between those that a probe is fitted on
 Report = dict[str, Any]  # as `vit1dx.probe.report.Report.to_dict` has it
@@ -167,7 +168,6 @@ class Kept:
             return before["found"]
         found = job()
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps({"of": self._of, "found": found}))
-        unfinished.replace(path)
+        with whole(path) as unfinished:
+            unfinished.write_text(json.dumps({"of": self._of, "found": found}))
         return found

@@ -273,6 +273,33 @@ def test_a_device_that_is_not_there(cli: RunCli, songs: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("signum", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")]
+)
+def test_a_signal_leaves_no_unfinished_files(tmp_path: Path, signum: int, word: str) -> None:
+    soundfile.write(tmp_path / "long.wav", song(900.0, 16000), 16000)
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "vit1dx", "plot", "long.wav"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "tmp").glob("vit1dx-*/*.h5")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signum)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum
+    assert stderr == f"vit1dx: {word}\n"
+    assert not list((tmp_path / "tmp").iterdir())
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["long.wav"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_an_interrupted_run_keeps_what_was_finished(tmp_path: Path, signum: int, code: int) -> None:

@@ -65,6 +65,17 @@ def test_classes_from_a_table_to_predictions(cli: RunCli, tmp_path: Path) -> Non
 
     with h5py.File(tmp_path / "f.h5", "r+") as file:
         file.attrs["precision"] = "int8"
+    for arguments in (
+        ("probe", "f.h5", "genres.csv", "-o", "genres.csv"),
+        ("predict", "f.h5", "genres.npz", "-o", "genres.npz"),
+        ("report", "f.h5", "--labels", "genres.csv", "-o", "genres.csv"),
+    ):
+        kept = (tmp_path / arguments[-1]).read_bytes()
+        refused = cli(*arguments)
+        assert refused.returncode == 2
+        assert f"output {arguments[-1]} is read too" in refused.stderr
+        assert (tmp_path / arguments[-1]).read_bytes() == kept
+
     refused = cli("predict", "f.h5", "genres.npz")
     assert refused.returncode == 2
     assert refused.stderr == "vit1dx: f.h5 is of precision int8; the probe was fitted on fp32\n"
@@ -96,6 +107,14 @@ def test_chords_from_a_folder_to_labels_over_time(cli: RunCli, tmp_path: Path) -
     intervals, labels = mir_eval.io.load_labeled_intervals(str(tmp_path / "out/pop/3.lab"))
     true, true_labels = mir_eval.io.load_labeled_intervals(str(tmp_path / "chords/3.lab"))
     assert mir_eval.chord.evaluate(true, true_labels, intervals, labels)["majmin"] > 0.98
+    kept = (tmp_path / "chords/3.lab").read_text()
+    (tmp_path / "chords" / "pop").mkdir()
+    (tmp_path / "chords" / "pop" / "3.lab").write_text(kept)
+    refused = cli("predict", "f.h5", "c.npz", "-o", "chords")
+    assert refused.returncode == 2
+    assert "chords/pop/3.lab exist; --overwrite replaces them, or give another -o" in refused.stderr
+    assert (tmp_path / "chords/pop/3.lab").read_text() == kept
+    assert cli("predict", "f.h5", "c.npz", "-o", "out", "--overwrite").returncode == 0
     table = cli("predict", "f.h5", "c.npz").stdout.splitlines()
     assert table[0] == "track,start,end,label"
     assert len([row for row in table if row.startswith("pop/3.mp3,")]) == len(labels)

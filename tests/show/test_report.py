@@ -276,7 +276,7 @@ def test_ctrl_c_leaves_the_page_that_was_there(tmp_path: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells ignore it
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
-        while not (new := list(tmp_path.glob(".r.html.*"))) or not new[0].stat().st_size:
+        while not (new := list(tmp_path.glob(".*-r.html"))) or not new[0].stat().st_size:
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)

@@ -13,6 +13,7 @@ import mir_eval
 import numpy as np
 import pytest
 import soundfile
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT, Completed, RunCli
@@ -176,6 +177,49 @@ def test_clicks_over_the_music(here: RunCli, feats: Path, tmp_path: Path) -> Non
     assert result.returncode == 0, result.stderr
     assert soundfile.info(tmp_path / "c.wav").frames == 5 * 44_100
     assert "<point frame=" in (tmp_path / "o.svl").read_text()
+
+
+def test_clicks_beside_a_table(here: RunCli, feats: Path, tmp_path: Path) -> None:
+    options = ("--format", "csv", "--click", "c.flac")
+    result = here("onsets", feats / "full.h5", "other.wav", *options)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("track,time,strength\nother.wav,")
+    assert soundfile.info(tmp_path / "c.flac").frames == 5 * 44_100
+
+
+@pytest.mark.parametrize("source", ["music", "features", "features and --audio"])
+@pytest.mark.parametrize("option", ["-o", "--click"])
+def test_no_music_is_written_over(
+    here: RunCli, feats: Path, music: Path, tmp_path: Path, source: str, option: str
+) -> None:
+    copy = music / "other.wav"
+    if source != "features":
+        copy = tmp_path / "copy.wav"
+        copy.write_bytes((music / "other.wav").read_bytes())
+    before = copy.read_bytes()
+    asked = [copy] if source == "music" else [feats / "full.h5", "other.wav"]
+    given = ["--audio", copy] if "--audio" in source else []
+    result = here("onsets", *asked, *given, option, copy)
+    assert copy.read_bytes() == before
+    assert result.returncode == 2
+    assert f"output {copy} is read too, as {copy}; give another -o" in result.stderr
+
+
+def test_a_picture_that_fails_leaves_the_last_one(
+    here: RunCli, feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.png").write_bytes(b"before")
+
+    def full(_self: Figure, path: Path, **_: object) -> None:
+        path.write_bytes(PNG)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    result = here("plot", feats / "full.h5", "other.wav", "-o", "x.png")
+    assert result.returncode == 2
+    assert "x.png cannot be written: No space left on device" in result.stderr
+    assert (tmp_path / "x.png").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 
 def test_another_head_and_reading(here: RunCli, feats: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from ..errors import UsageError
 from ..model.request import LAYERS
 from ..remote import path_of
+from ..whole import require_apart
 from .options import Features
 from .probed import Form, plot_layers, progress, write, write_folder, write_lines
 
@@ -223,6 +224,8 @@ def probe(
     most frequent. The layer of the first line is chosen on the training side of each fold alone.
     """
     _require_places(plot, save)
+    for place in (output, plot, save):
+        require_apart(place, [Path(features), labels, metadata])
     try:
         from ..probe.options import ProbeOptions
         from ..probe.run import probe as probe_features
@@ -279,6 +282,9 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files of a folder that are there.")
+    ] = False,
 ) -> None:
     """Labels of tracks, by a probe that 'vit1dx probe --save' fitted (extra 'probe').
 
@@ -292,12 +298,13 @@ def predict(
         raise
     from ..store.folder import open_features
 
+    require_apart(output, [Path(features), probe_file])
     saved = load(probe_file)
     with open_features(features) as opened:
         saved.require_same(opened)
         as_table = output is None or output.suffix.lower() == ".csv"
         if saved.about.is_local and not as_table:
-            write_folder(opened, saved, output or Path())
+            write_folder(opened, saved, output or Path(), overwrite)
             return
         if not as_table:
             raise UsageError(f"-o {output}: labels of whole tracks go to a .csv file")

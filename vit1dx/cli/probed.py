@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
+from ..whole import whole
 
 if TYPE_CHECKING:
     from ..probe.predict import Timeline
@@ -111,29 +111,32 @@ def write_lines(lines: Iterable[str], path: Path | None) -> None:
     if path is None:
         sys.stdout.writelines(lines)
         return
-    from ..store.place import beside
-
-    unfinished = beside(path, ".new")
     try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
+        with whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
             file.writelines(lines)
-        os.replace(unfinished, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
-def write_folder(features: Features, saved: SavedProbe, folder: Path) -> None:
-    """Write the labels of each track over time to a file of its own."""
+def write_folder(features: Features, saved: SavedProbe, folder: Path, overwrite: bool) -> None:
+    """Write the labels of each track over time to a file of its own.
+
+    Raises
+    ------
+    UsageError
+        If one is there, which may be somebody's annotation, and is not to be overwritten.
+    """
     from ..probe.predict import place_of, shared_stems, timelines
 
     several = shared_stems(features)
-    written = 0
+    places = {track: place_of(track, folder, saved.about.task, several) for track in features}
+    there = [] if overwrite else [place for place in places.values() if place.exists()]
+    if there:
+        others = f" and {len(there) - 1} others" if len(there) > 1 else ""
+        raise UsageError(f"{there[0]}{others} exist; --overwrite replaces them, or give another -o")
     for line in timelines(features, saved):
-        _write_timeline(line, place_of(line.track, folder, saved.about.task, several))
-        written += 1
-    print(f"{written} files in {folder}", file=sys.stderr)
+        _write_timeline(line, places[line.track])
+    print(f"{len(places)} files in {folder}", file=sys.stderr)
 
 
 def _write_timeline(line: Timeline, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import UsageError
+from ..whole import require_apart
 from .options import Features
 
 EXAMPLES = """Examples:
@@ -96,6 +97,7 @@ def report(
     from ..store.folder import open_features
     from .see import kept_layers
 
+    require_apart(output, [Path(source), labels])
     with open_features(source) as features:
         if not features.layers:
             raise UsageError(f"no layer in {source}")

@@ -15,6 +15,7 @@ import typer
 
 from ..errors import AudioError, UsageError
 from ..model.request import Attention
+from ..whole import require_apart, whole
 
 if TYPE_CHECKING:
     from ..analysis.onsets import OnsetCurve
@@ -105,6 +106,7 @@ def plot(
 
     if output is not None:
         require_suffix(output)
+        require_apart(output, [Path(source), audio])
     require_range(start, end, float("inf"))
     attention: Attention = "none" if kind == "ssm" or layers == "0" else "full"
     with _opened(source, _needed(kind, layers), attention) as features:
@@ -183,6 +185,8 @@ def onsets(
 
     if click is not None:
         require_click_suffix(click)
+    for path in (output, click):
+        require_apart(path, [Path(source), audio])
     asked = {"layer": layer, "head": head, "reading": reading and reading.replace("-", " ")}
     with _opened(source, str(layer or 1), "full") as features:
         ids = [_id(features, track) for track in tracks] if tracks else list(features)
@@ -192,16 +196,18 @@ def onsets(
             raise UsageError(f"{len(ids)} tracks; name one, or give -o FOLDER or --format csv")
         if several and click:
             raise UsageError(f"--click with {len(ids)} tracks; name one")
-        found = (_events(features[track], asked, height) for track in ids)
+        found: Iterable[Events] = _named(_events(features[track], asked, height) for track in ids)
+        if click:
+            found = [*found]
+            music = _require_music(features[ids[0]], audio)
+            write_clicks(music, found[0].times, click)
         if form == "csv":
-            _write(as_csv(_named(found)), output)
+            _write(as_csv(found), output)
             return
-        for events in _named(found):
+        for events in found:
             place = folder / f"{events.track}.{form}" if folder else output
+            require_apart(place, [_music(features[events.track], audio)])
             _write(ONE_A_TRACK[form](events), place)
-            if click:
-                music = _require_music(features[events.track], audio)
-                write_clicks(music, events.times, click)
 
 
 def _events(track: StoredTrack, asked: dict[str, Any], height: float | None) -> Events:
@@ -218,7 +224,7 @@ def _events(track: StoredTrack, asked: dict[str, Any], height: float | None) -> 
     return Events(track.id, times, strengths, str(curve), track.duration, rate)
 
 
-def _named(found: Iterable[Events]) -> Iterator[Events]:
+def _named(found: Iterator[Events]) -> Iterator[Events]:
     """Events, each new curve that they are read off named on stderr."""
     named: set[str] = set()
     for events in found:
@@ -234,7 +240,8 @@ def _write(text: str, path: Path | None) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        with whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
 

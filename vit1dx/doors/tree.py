@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from .._types import Array
 from ..errors import StoreError, UsageError
 from ..store.journal import sync_folder
 from ..store.matrix import layer_row
-from ..store.place import beside
 from ..store.reader import Features
+from ..whole import whole
 from .arrays import part_of, write_npy
 from .names import file_names
 from .rows import ARRAYS, What
@@ -88,18 +87,18 @@ def _require_ours(folder: Path, settings: dict[str, Any], overwrite: bool) -> No
 
 
 def _write_names(path: Path, names: dict[str, str]) -> None:
-    new = beside(path, ".new")
-    with new.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
+    with (
+        whole(path) as new,
+        new.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file,
+    ):
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["id", "file"])
         rows.writerows(names.items())
-    os.replace(new, path)
 
 
 def _replace(path: Path, data: bytes) -> None:
-    new = beside(path, ".new")
-    new.write_bytes(data)
-    os.replace(new, path)
+    with whole(path) as new:
+        new.write_bytes(data)
     sync_folder(path.parent)
 
 
@@ -114,19 +113,14 @@ def _write_track(
     if _is_there(path, sums):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
     small = {"layer": np.array(layers), "id": np.array(track_id), "crc32": sums}
-    try:
-        with zipfile.ZipFile(new, "w") as archive:
-            for each in [part, *([part_of(features, track_id, clock)] if clock else [])]:
-                with archive.open(f"{each.name}.npy", "w", force_zip64=True) as file:
-                    write_npy(cast(BinaryIO, file), each)
-            for name, value in small.items():
-                with archive.open(f"{name}.npy", "w") as file:
-                    np.save(file, value)
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+    with whole(path) as new, zipfile.ZipFile(new, "w") as archive:
+        for each in [part, *([part_of(features, track_id, clock)] if clock else [])]:
+            with archive.open(f"{each.name}.npy", "w", force_zip64=True) as file:
+                write_npy(cast(BinaryIO, file), each)
+        for name, value in small.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.save(file, value)
     return True
 
 

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from ..whole import whole
+
 #: Files kept, the last ones used; one is as large as a model, or a few lines.
 KEPT = 24
 _SUFFIX = ".kept"
@@ -45,15 +47,11 @@ def write(key: str, content: bytes) -> None:
     path = _path(key)
     if path is None:
         return
-    new = path.with_suffix(f".{os.getpid()}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(hashlib.sha256(content).digest() + content)
-        os.replace(new, path)
+        with whole(path) as new:
+            new.write_bytes(hashlib.sha256(content).digest() + content)
         _drop_oldest(path.parent)
-    except OSError:
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
 
 
 def _path(key: str) -> Path | None:

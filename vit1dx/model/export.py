@@ -21,6 +21,7 @@ from .._types import Array
 from .._version import __version__
 from ..errors import StoreError, UsageError, Vit1dxError
 from ..tokens import attended
+from ..whole import whole
 from .graph import attention_name, layer_name
 from .half import halved
 from .onnx import OnnxBackend
@@ -110,7 +111,7 @@ def export(
     model = quantised(model) if precision == "int8" else halved(model)
     _describe(model, info)
     onnx.checker.check_model(model, full_check=precision == "fp32")
-    with _temporary_beside(output) as temporary:
+    with _written(output), whole(output) as temporary:
         onnx.save(model, str(temporary))
         agreements = compare(info, read_info(temporary))
         worst = max(agreements, key=lambda agreement: agreement.max_error)
@@ -120,7 +121,6 @@ def export(
                 f"the exported {worst.output} differs by {worst.max_error:.2g} from PyTorch's; "
                 f"at most {TOLERANCE:g} is allowed, and nothing was written"
             )
-        os.replace(temporary, output)
     return agreements
 
 
@@ -208,21 +208,12 @@ def _describe(model: onnx.ModelProto, info: WeightsInfo) -> None:
 
 
 @contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A name in the same folder, gone afterwards.
-
-    Raises
-    ------
-    StoreError
-        If the file cannot be written, or not be moved.
-    """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
+def _written(path: Path) -> Iterator[None]:
+    """Raise `StoreError` if a file cannot be written, or not be moved."""
     try:
-        yield temporary
+        yield
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

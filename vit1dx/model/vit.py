@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ..config import Config, ModelConfig
 from ..errors import WeightsError
+from ..whole import whole
 from .weights import read_info
 
 LAYER_NORM_EPSILON = 1e-6
@@ -237,11 +238,9 @@ def save(
         key: value.detach().cpu().to(dtype).contiguous()
         for key, value in model.state_dict().items()
     }
-    path = Path(path)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    save_file(state, unfinished, metadata)
-    unfinished.chmod(0o666 & ~_umask())  # safetensors makes files that others may not read
-    os.replace(unfinished, path)
+    with whole(Path(path)) as unfinished:
+        save_file(state, unfinished, metadata)
+        unfinished.chmod(0o666 & ~_umask())  # safetensors makes files that others may not read
 
 
 def _umask() -> int:

@@ -23,6 +23,7 @@ from .._version import __version__
 from ..config import Config
 from ..errors import UsageError, WeightsError
 from ..remote import AnyPath
+from ..whole import require_apart
 from . import cache
 
 if TYPE_CHECKING:
@@ -215,9 +216,7 @@ def require_replaceable(output: Path, inputs: Iterable[Path] = ()) -> None:
     """
     if not output.exists():
         return
-    for path in inputs:
-        if path.exists() and output.samefile(path):
-            raise UsageError(f"output {output} is read too, as {path}; give another -o")
+    require_apart(output, inputs)
     if output.is_dir():
         raise UsageError(f"output {output} is a folder; the name of a file is needed")
     if output.stat().st_size:

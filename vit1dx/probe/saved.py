@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from .._version import __version__
 from ..errors import UsageError
 from ..store.matrix import token_step
-from ..store.place import beside
 from ..store.reader import Features
+from ..whole import whole
 from . import splits
 from .data import Data, LocalLabels, turns_of
 from .features import HeldFrames, TokenFeature
@@ -181,10 +180,9 @@ def save(saved: SavedProbe, path: Path) -> None:
     UsageError
         If it cannot be written.
     """
-    unfinished = beside(path, ".new")
     probe = saved.probe
     try:
-        with unfinished.open("wb") as file:
+        with whole(path) as unfinished, unfinished.open("wb") as file:
             np.savez(
                 file,
                 about=json.dumps({"format": FORMAT, "version": VERSION, **vars(saved.about)}),
@@ -197,11 +195,8 @@ def save(saved: SavedProbe, path: Path) -> None:
                 iterations=probe.iterations,
                 converged=probe.converged,
             )
-        os.replace(unfinished, path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load(path: Path) -> SavedProbe:

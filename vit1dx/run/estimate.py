@@ -14,8 +14,8 @@ from ..config import Config
 from ..errors import AudioWarning, SpaceError
 from ..model.request import Request
 from ..remote import text_of
-from ..store.place import resolved
 from ..store.track import CHUNK_BYTES
+from ..whole import resolved
 from .pool import Job, Pool
 from .sources import Source
 

@@ -10,7 +10,8 @@ from ..extractor import Extractor
 from ..parallel import usable_cores
 from ..remote import text_of
 from ..store.existing import require_no_shard
-from ..store.place import feature_files, require_folder, require_writable, resolved
+from ..store.place import feature_files, require_folder, require_writable
+from ..whole import resolved
 from .estimate import Durations, estimate_seconds, estimate_size, probe_in
 from .loop import by_file
 from .plan import Plan

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from ..store.place import resolved
+from ..whole import resolved
 from .estimate import format_bytes
 from .signals import Stopped
 

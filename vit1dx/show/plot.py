@@ -22,6 +22,7 @@ from ..analysis.peaks import height, pick
 from ..analysis.track import attention_blocks, frame_range, frame_rate, frame_times, pooled
 from ..errors import UsageError
 from ..tokens import Track, attended
+from ..whole import whole
 from . import panels
 from .panels import LIGHT, Mel, Theme
 
@@ -121,8 +122,8 @@ def save(figure: Figure, path: Path, theme: Theme = LIGHT, dpi: float = 150) -> 
     require_suffix(path)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        with mpl.rc_context(look(theme)):
-            figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix.lower()))
+        with mpl.rc_context(look(theme)), whole(path) as unfinished:
+            figure.savefig(unfinished, dpi=dpi, metadata=undated.get(path.suffix.lower()))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
 

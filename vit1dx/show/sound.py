@@ -17,6 +17,7 @@ from ..audio.mel import LogMel
 from ..audio.resample import mono_at_rate
 from ..config import MelConfig
 from ..errors import UsageError
+from ..whole import require_apart, whole
 
 #: A click: a burst of 15 ms, short and high enough to stand out of music.
 CLICK_SECONDS, CLICK_HZ = 0.015, 2000.0
@@ -117,13 +118,17 @@ def write_clicks(audio: str | os.PathLike[str], times: Array, out: str | os.Path
     AudioError
         If the music cannot be decoded.
     UsageError
-        If the file cannot be written.
+        If the file is the music itself, or cannot be written.
     """
     require_click_suffix(out)
+    require_apart(Path(out), [Path(audio)])
     with AudioFile(audio) as file:
         rate, channels = file.sample_rate, file.channels
         try:
-            with soundfile.SoundFile(out, "w", rate, channels, subtype="PCM_16") as mix:
+            with (
+                whole(Path(out)) as unfinished,
+                soundfile.SoundFile(unfinished, "w", rate, channels, subtype="PCM_16") as mix,
+            ):
                 at = 0
                 for block in file.blocks():
                     clicks = clicks_between(times, at, at + len(block), rate)

@@ -14,8 +14,8 @@ import numpy as np
 
 from .._types import Array
 from ..errors import StoreError, UsageError
+from ..whole import whole
 from .matrix import FRAMES, Source, dim_of, layer_row, listed_ids
-from .place import beside
 
 #: Up to so many seconds of each track, or from one time up to, not including, another.
 Seconds: TypeAlias = float | tuple[float, float] | None
@@ -136,14 +136,11 @@ def _in_file(path: Path, shape: tuple[int, int], fill: Callable[[Array], None]) 
     """Fill an array that is an .npy file, which has its name when it is whole; memory-mapped."""
     if path.exists():
         raise UsageError(f"{path} exists; give another name for the frames")
-    new = beside(path, ".new")
     try:
-        array = np.lib.format.open_memmap(new, "w+", np.float32, shape)
-        fill(array)
-        array.flush()
-        os.replace(new, path)
+        with whole(path) as new:
+            array = np.lib.format.open_memmap(new, "w+", np.float32, shape)
+            fill(array)
+            array.flush()
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        new.unlink(missing_ok=True)
     return np.load(path, mmap_mode="r")

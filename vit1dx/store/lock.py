@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LockedError, StoreError
+from ..whole import resolved
 from .format import storable
-from .place import beside, resolved
+from .place import beside
 
 
 def lock_path(output: Path) -> Path:

@@ -10,16 +10,9 @@ from typing import Any, TypeVar
 
 from ..errors import StoreError, UsageError
 from ..remote import AnyPath
+from ..whole import resolved
 
 _AnyPath = TypeVar("_AnyPath", bound=AnyPath)
-
-
-def resolved(path: Path) -> Path:
-    """The path itself, or where it is a symbolic link, what that leads to, there or not.
-
-    Links above it do not matter: the files beside it are the same by either name.
-    """
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def beside(path: Path, ending: str) -> Path:

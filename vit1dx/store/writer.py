@@ -21,6 +21,7 @@ import numpy as np
 from .._types import Array
 from ..errors import AudioError, StoreError, WriteError
 from ..model.request import DType, Request
+from ..whole import resolved
 from .commit import JournaledFile
 from .existing import require_extendable, require_replaceable
 from .format import VERSIONS, Heading, add_scale, storable, warning_codes
@@ -28,7 +29,7 @@ from .index import FAILURES, INDEX, Table, create_table
 from .journal import journal_path, recover, sync_folder
 from .means import NAME, Means, create_means
 from .objects import values_in
-from .place import beside, require_writable, resolved
+from .place import beside, require_writable
 from .track import TokenBuffer, TrackWriter
 
 #: What was finished is committed at the latest after so many seconds, or so many changed bytes.

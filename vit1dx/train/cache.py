@@ -26,6 +26,7 @@ from ..config import MelConfig
 from ..errors import AudioError, UsageError
 from ..remote import AnyPath, RemotePath
 from ..run.sources import collect
+from ..whole import whole
 
 FRAMES, INDEX = "frames.f16", "index.jsonl"
 FORMAT = "vit1dx-mel-cache"
@@ -178,9 +179,8 @@ class MelCache:
         with self._frames.open("ab") as frames:
             frames.truncate(end * self._bytes)
         rows = [self._header(), *map(asdict, self.tracks.values())]
-        unfinished = self._index.with_suffix(".tmp")
-        unfinished.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        os.replace(unfinished, self._index)
+        with whole(self._index) as unfinished:
+            unfinished.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:

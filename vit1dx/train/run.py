@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import pickle
 import shutil
 import time
@@ -18,6 +17,7 @@ import torch
 
 from ..errors import UsageError
 from ..model.vit import save
+from ..whole import whole
 from .recipe import LENGTH, Recipe
 from .trainer import Trainer
 
@@ -204,15 +204,13 @@ class RunFolder:
             "music": trainer.sampler.tracks.digest(),
             "training": json.dumps(training),
         }
-        unfinished = self.checkpoint.with_suffix(".tmp")
-        torch.save({**trainer.state(), **extra}, unfinished)
-        os.replace(unfinished, self.checkpoint)
+        with whole(self.checkpoint) as unfinished:
+            torch.save({**trainer.state(), **extra}, unfinished)
 
     def finish(self) -> None:
         """Copy the weights of the last step to where they were asked for."""
-        unfinished = self.output.with_name(f".{os.getpid()}-{self.output.name}")
-        shutil.copyfile(self.folder / LAST, unfinished)
-        os.replace(unfinished, self.output)
+        with whole(self.output) as unfinished:
+            shutil.copyfile(self.folder / LAST, unfinished)
 
     def _save_weights(self, path: Path, trainer: Trainer, training: Sequence[Any]) -> None:
         encoder, name = trainer.kept.encoder, self.output.stem

@@ -26,6 +26,7 @@ from ..._version import __version__
 from ...errors import CODES, StoreError, UsageError, reason_of
 from ...model.guide import guide_of, layer_to_compare_by
 from ...store.reader import Features, StoredTrack
+from ...whole import whole
 from ..sound import music_of
 from .collection import (
     Labels,
@@ -135,17 +136,13 @@ def _whole_file(output: Path) -> Iterator[IO[str]]:
         raise UsageError(f"{output}: a name ending in .html is needed")
     if output.is_dir():
         raise UsageError(f"{output} is a folder")
-    new = output.with_name(f".{output.name}.{os.getpid()}.new")
     try:
-        with new.open("w", encoding="utf-8", newline="\n") as file:
+        with whole(output) as new, new.open("w", encoding="utf-8", newline="\n") as file:
             yield file
-        os.replace(new, output)
     except OSError as error:
         if error.errno is None:  # HDF5's, of features that are damaged
             raise StoreError(f"the features cannot be read: {reason_of(error)}") from None
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def choose_details(count: int, options: Options, heads: int) -> tuple[list[int], int]:

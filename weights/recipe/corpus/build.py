@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 
 import soundfile
 
+from vit1dx.whole import whole
 from weights.recipe.corpus.fluidsynth import RenderError, Synth
 from weights.recipe.corpus.labels import (
     AUDIO_SUFFIX,
@@ -79,12 +79,9 @@ def do(job: Job) -> Outcome:
 def _write(job: Job) -> None:
     rendition = draw_rendition(job.song, job.index, job.plan)
     sound = render(rendition, job.data, job.plan.seed, job.synth)
-    audio, labels = (job.path(suffix) for suffix in (AUDIO_SUFFIX, LABELS_SUFFIX))
-    unfinished = [path.with_name(f".{os.getpid()}-{path.name}") for path in (audio, labels)]
-    soundfile.write(unfinished[0], sound, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
-    write_labels(labels_of(rendition, job.plan.seed), unfinished[1])
-    os.replace(unfinished[0], audio)
-    os.replace(unfinished[1], labels)
+    with whole(job.path(LABELS_SUFFIX)) as labels, whole(job.path(AUDIO_SUFFIX)) as audio:
+        soundfile.write(audio, sound, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+        write_labels(labels_of(rendition, job.plan.seed), labels)
 
 
 def build(jobs: Iterator[Job], workers: int) -> Iterator[Outcome]:
@@ -131,6 +128,5 @@ def write_failures(out: Path, failed: Iterable[Outcome]) -> None:
 
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSON lines, all or none."""
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    os.replace(unfinished, path)
+    with whole(path) as unfinished:
+        unfinished.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

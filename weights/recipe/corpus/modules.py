@@ -11,7 +11,6 @@ they belong together has to hear the beat. Modules are free music of Debian's ga
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import tarfile
 import zlib
@@ -25,6 +24,7 @@ import soundfile
 import soxr
 import typer
 
+from vit1dx.whole import whole
 from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus.build import FAILURES, MANIFEST, write_lines
 from weights.recipe.corpus.openmpt import ENDINGS, RATE, Module, has_letters, starts_note
@@ -109,9 +109,8 @@ def written(row: Row, content: bytes, out: Path) -> list[dict[str, Any]]:
         seed = zlib.crc32(name.encode())
         found = halves(content, has_letters(row["file"]), seed)
         for path, samples in zip(paths, found, strict=True):
-            unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-            soundfile.write(unfinished, samples, WRITTEN_RATE, format="FLAC")
-            os.replace(unfinished, path)
+            with whole(path) as unfinished:
+                soundfile.write(unfinished, samples, WRITTEN_RATE)
     return [_manifest_row(row, name, path) for path in paths]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import subprocess
 import tarfile
 import zipfile
@@ -23,6 +22,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from vit1dx.whole import whole
 from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus.build import FAILURES, MANIFEST, write_lines
 
@@ -143,9 +143,8 @@ def write(content: bytes, row: Row, out: Path) -> str:
         return f"md5 {digest}, the table has {row['md5']}"
     path = out / place(row)
     path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    with whole(path) as unfinished:
+        unfinished.write_bytes(content)
     return ""
 
 
