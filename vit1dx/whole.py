@@ -29,10 +29,10 @@ def whole(path: Path) -> Iterator[Path]:
     process, with the same ending. A link stays one: what it leads to is replaced. What is there and
     no file, as a pipe or /dev/null, is written itself.
     """
-    real = resolved(path)
-    if real.exists() and not real.is_file():
-        yield real
+    if path.exists() and not path.is_file():
+        yield path  # /dev/stdout leads to what has no name, and yet can be written
         return
+    real = resolved(path)
     end = os.fsdecode(os.fsencode(real.name)[-NAME_BYTES:])
     unfinished = real.with_name(f".{os.getpid()}-{end}")
     try:

@@ -167,3 +167,21 @@ def test_what_else_cannot_be_imported_is_shown_as_it_is(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "import of vit1dx.probe.whole halted" in done.stderr
     assert "pip install" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "ending"), [("-o", "json"), ("--plot", "png"), ("--save", "npz")]
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything(
+    cli: RunCli, tmp_path: Path, option: str, ending: str
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    (tmp_path / f"folder.{ending}").mkdir()
+    for place, reason in (
+        (f"none/x.{ending}", "there is no folder none"),
+        (f"folder.{ending}", "is a folder; the name of a file is needed"),
+    ):
+        refused = cli("probe", "features-that-are-not-there.h5", "labels.csv", option, place)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"vit1dx: {place}")
+        assert reason in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -223,7 +224,7 @@ def probe(
     Each layer and kind of tokens is scored by cross-validation, beside log-mel, MFCC and what is
     most frequent. The layer of the first line is chosen on the training side of each fold alone.
     """
-    _require_places(plot, save)
+    _require_places(output, plot, save)
     for place in (output, plot, save):
         require_apart(place, [Path(features), labels, metadata])
     try:
@@ -335,7 +336,7 @@ def _layers(features: str, layers: str | None) -> tuple[int, ...] | None:
         return parse_layers(layers or "all", ModelConfig(**opened.config["model"]))
 
 
-def _require_places(plot: Path | None, save: Path | None) -> None:
+def _require_places(output: Path | None, plot: Path | None, save: Path | None) -> None:
     """Refuse what could not be written before anything is computed."""
     if plot is not None:
         try:
@@ -347,6 +348,17 @@ def _require_places(plot: Path | None, save: Path | None) -> None:
         require_suffix(plot)
     if save is not None and save.suffix != ".npz":
         raise UsageError(f"--save {save}; a file ending in .npz is needed")
-    for path in (plot, save):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent}")
+    for path in (output, plot, save):
+        if path is not None:
+            _require_place(path)
+
+
+def _require_place(path: Path) -> None:
+    """Raise `UsageError` unless a file can be made there, or is no file that is written to."""
+    home = path.absolute().parent
+    if not home.is_dir():
+        raise UsageError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; the name of a file is needed")
+    if not os.access(home, os.W_OK) and (path.is_file() or not path.exists()):
+        raise UsageError(f"{path}: no permission to write into {path.parent}")
