@@ -259,6 +259,9 @@ def test_batch_beyond_the_songs_is_refused() -> None:
         PairSampler(tracks_of(40), dataclasses.replace(RECIPE, batch=99), 100)
     with pytest.raises(UsageError, match="12 songs for paper:none; 0 are long enough"):
         sampler_of(mix="paper:none=1")
+    short = dataclasses.replace(tracks_of(40), length=np.full(40, 199))  # of two segments of 100
+    with pytest.raises(UsageError, match="0 are long enough for .* a smaller --seconds, or other"):
+        PairSampler(short, RECIPE, 100)
 
 
 def test_no_song_is_on_both_sides_of_the_split(music: Path, tmp_path: Path) -> None:

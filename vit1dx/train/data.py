@@ -217,10 +217,10 @@ class PairSampler:
         most = max(recipe.siblings_in(part) for part in recipe.parts)
         self.tracks = tracks[np.flatnonzero(tracks.length >= max(2, most) * n_frames)]
         self.pools = {part.name: self.tracks.of(part) for part in recipe.parts}
-        self._group_of = _members(self.tracks.aligned)
-        self._until = np.cumsum([part.share for part in recipe.parts])
         for part in recipe.parts:
             self._require_songs(part)
+        self._group_of = _members(self.tracks.aligned)
+        self._until = np.cumsum([part.share for part in recipe.parts])
 
     def draw(self, step: int) -> Pairs:
         """Draw the pairs of a step: the same ones whenever and wherever it is asked for."""
@@ -277,9 +277,10 @@ class PairSampler:
         need = -(-self.recipe.batch // self.recipe.siblings_in(part))
         songs = len(np.unique(self.tracks.song[self.pools[part.name]]))
         if songs < need:
+            smaller = "--batch" if songs > 1 else "--seconds, or other music,"
             raise UsageError(
                 f"a batch of {self.recipe.batch} pairs needs {need} songs for {part.name}; {songs} "
-                f"are long enough for segments of {self.recipe.seconds:g} s; a smaller --batch "
+                f"are long enough for segments of {self.recipe.seconds:g} s; a smaller {smaller} "
                 "will do"
             )
 
