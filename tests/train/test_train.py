@@ -260,7 +260,7 @@ def test_batch_beyond_the_songs_is_refused() -> None:
     with pytest.raises(UsageError, match="12 songs for paper:none; 0 are long enough"):
         sampler_of(mix="paper:none=1")
     short = dataclasses.replace(tracks_of(40), length=np.full(40, 199))  # of two segments of 100
-    with pytest.raises(UsageError, match="0 are long enough for .* a smaller --seconds, or other"):
+    with pytest.raises(UsageError, match=r"0 are long enough for .* a smaller --seconds, or other"):
         PairSampler(short, RECIPE, 100)
 
 
