@@ -169,6 +169,8 @@ def _instruments(voices: tuple[Voice, ...]) -> list[tuple[str, float, float]]:
 
 
 def _passages(notes: np.ndarray) -> list[tuple[float, float]]:
+    if not len(notes):  # a part may rest for as long as is rendered
+        return []
     reached = np.maximum.accumulate(notes["offset"])
     breaks = np.flatnonzero(notes["onset"][1:] - reached[:-1] > SAME_PASSAGE)
     firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(notes) - 1)

@@ -131,6 +131,14 @@ def test_beats_and_seconds_are_inverse() -> None:
     np.testing.assert_allclose(grid.position(grid.seconds(positions)), positions)
 
 
+def test_an_instrument_that_rests_is_no_passage() -> None:
+    melody = plain_rendition(0, [0.5, 1.0], 4.0)
+    resting = replace(melody.voices[0], role="bass", program=33, notes=note_array([]))
+    labels = labels_of(replace(melody, voices=(*melody.voices, resting)), 0)
+    assert [family for family, *_ in labels["instruments"]] == ["piano"]
+    assert set(labels["notes"]["voice"]) == {0}
+
+
 def test_simultaneous_onsets_are_one() -> None:
     assert merged_onsets(np.array([1.0, 0.5, 0.512, 1.03])) == [0.5, 1.0, 1.03]
 
