@@ -45,6 +45,13 @@ def main(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     split: Annotated[str, typer.Option(help=f"One of {', '.join(SPLITS)}.")] = "train",
+    label: Annotated[
+        str,
+        typer.Option(
+            help="Source to be named in the manifest, and with it the songs and ensembles, so that "
+            "those of several folders are kept apart."
+        ),
+    ] = "",
 ) -> None:
     """Render songs to 16 kHz FLAC with labels beside it. A render that is there is not redone."""
     console = Console()
@@ -60,7 +67,7 @@ def main(
     outcomes = build(jobs_of(songs, renditions, plan, out, data.resolve()), workers)
     failed = _followed(outcomes, len(songs) * renditions, console)
     write_failures(out, failed)
-    console.print(f"{write_manifest(out)} renders in {out}, {len(failed)} failed")
+    console.print(f"{write_manifest(out, label)} renders in {out}, {len(failed)} failed")
     raise typer.Exit(1 if failed else 0)
 
 

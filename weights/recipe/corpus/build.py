@@ -98,15 +98,21 @@ def build(jobs: Iterator[Job], workers: int) -> Iterator[Outcome]:
         pool.shutdown(cancel_futures=True)
 
 
-def write_manifest(out: Path) -> int:
+def write_manifest(out: Path, label: str = "") -> int:
     """List every render in the folder, by name, in one JSON line each; return how many.
 
-    The list is what `vit1dx train --groups` takes.
+    The list is what `vit1dx train --groups` takes. With a label, that is the source, and it comes
+    before the names of songs and ensembles.
     """
     paths = sorted(out.glob(f"*{LABELS_SUFFIX}"))
-    rows = (_row(path) for path in paths)
+    rows = ({**row, **_labelled(row, label)} for row in map(_row, paths))
     write_lines(out / MANIFEST, rows)
     return len(paths)
+
+
+def _labelled(row: dict[str, Any], label: str) -> dict[str, Any]:
+    names = {key: f"{label}:{row[key]}" for key in ("song", "ensemble")}
+    return {"source": label, **names} if label else {}
 
 
 def _row(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import stat
 import subprocess
@@ -22,7 +23,7 @@ from typer.testing import CliRunner
 from weights.recipe import DEFAULT_DATA
 from weights.recipe.corpus import real
 from weights.recipe.corpus.__main__ import app
-from weights.recipe.corpus.build import Job, build, do, write_manifest
+from weights.recipe.corpus.build import MANIFEST, Job, build, do, write_manifest
 from weights.recipe.corpus.compose import compose, style_of
 from weights.recipe.corpus.fluidsynth import (
     HELD_OUT,
@@ -367,6 +368,17 @@ def test_renders_do_not_depend_on_workers_and_are_not_redone(tmp_path: Path) -> 
     assert do(Job(songs[0], 0, PLAN, tmp_path / "one", DEFAULT_DATA)).reason is None
     assert (tmp_path / "one" / files[0]).stat().st_mtime_ns == before
     assert write_manifest(tmp_path / "one") == 2
+    plain, labelled = (_rows(tmp_path / "one", label) for label in ("", "mine"))
+    for bare, named in zip(plain, labelled, strict=True):
+        assert named["source"] == "mine"
+        assert named["song"] == f"mine:{bare['song']}"
+        assert named["ensemble"] == f"mine:{bare['ensemble']}"
+        assert named["audio"] == bare["audio"]
+
+
+def _rows(folder: Path, label: str) -> list[dict[str, Any]]:
+    write_manifest(folder, label)
+    return [json.loads(line) for line in (folder / MANIFEST).read_text().splitlines()]
 
 
 @needs_synth
