@@ -22,8 +22,9 @@ from vit1dx.analysis.onsets import OnsetCurve
 from vit1dx.cli.main import app, main
 from vit1dx.model.guide import bundled_digest, onset_curves
 
-#: What shows onsets best with the bundled weights, where all of the first layer is kept.
-BEST = OnsetCurve(**onset_curves(bundled_digest())[0])
+#: What shows onsets with the bundled weights, the best first; and the best of the first layers.
+CURVES = [OnsetCurve(**fields) for fields in onset_curves(bundled_digest())]
+BEST = next(curve for curve in CURVES if curve.layer <= 3)
 PNG, PDF = b"\x89PNG\r\n\x1a\n", b"%PDF"
 KINDS = ("overview", "ssm", "attention", "onsets", "layers")
 
@@ -136,6 +137,10 @@ def test_straight_from_audio(cli: RunCli, music: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["other.onsets.png"]
     listed = cli("onsets", music / "other.wav")
     assert listed.returncode == 0, listed.stderr
+    assert listed.stderr == f"onsets by attention: {CURVES[0]}\n"
+    by_rows = cli("onsets", music / "other.wav", "--reading", "class")
+    best = next(curve for curve in CURVES if curve.reading == "class")
+    assert by_rows.stderr == f"onsets by attention: {best}\n"
     times = np.array(listed.stdout.split(), float)
     assert np.abs(times[:, None] - [1.0, 2.0, 3.5]).min(0).max() < 0.05
 

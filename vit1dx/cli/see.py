@@ -188,7 +188,7 @@ def onsets(
     for path in (output, click):
         require_apart(path, [Path(source), audio])
     asked = {"layer": layer, "head": head, "reading": reading and reading.replace("-", " ")}
-    with _opened(source, str(layer or 1), "full") as features:
+    with _opened(source, str(layer or _layer_to_read(asked)), "full") as features:
         ids = [_id(features, track) for track in tracks] if tracks else list(features)
         several = len(ids) != 1
         folder = output if output and (several or output.is_dir()) and form != "csv" else None
@@ -208,6 +208,15 @@ def onsets(
             place = folder / f"{events.track}.{form}" if folder else output
             require_apart(place, [_music(features[events.track], audio)])
             _write(ONE_A_TRACK[form](events), place)
+
+
+def _layer_to_read(asked: dict[str, Any]) -> int:
+    """The layer to extract of music: that of the best onset curve like the one asked for."""
+    from ..model.guide import bundled_digest, onset_curves
+
+    curves = onset_curves(bundled_digest())
+    like = [curve for curve in curves if all(asked[key] in (None, curve[key]) for key in asked)]
+    return int((like or curves)[0]["layer"])
 
 
 def _events(track: StoredTrack, asked: dict[str, Any], height: float | None) -> Events:

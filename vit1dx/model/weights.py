@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 #: Names of the bundled weights; the first are those that are used by default.
-BUNDLED = ("vit1d-tiny-2", "vit1d-tiny")
+BUNDLED = ("vit1d-tiny-3", "vit1d-tiny")
 SUFFIXES = (".onnx", ".safetensors")
 #: A safetensors header longer than this is a damaged file's.
 MAX_HEADER_BYTES = 100_000_000
 #: The digest of a bundled .onnx file, and that of the .safetensors file it was exported from: one
 #: model, whichever runs.
 ONE_MODEL = {
-    "567129b9954cddb7f9759d0ca8d84848cc8f05058ca072e1ea9b28ee375ec822": (
-        "021726cb5c5601b647a7c35034a872bc99ee8e77677ceee8a9a374de355a686a"
+    "87febe42c8e489a4de115f699c3f3323ebb6f27a3b318a7cd808959bd4e80529": (
+        "dd7f4708dac32254032e57cdb0207dd8bcdd41818475527180eb2bcb7f17b337"
     ),
     "d1c36daf1425afad7f56f5547dfa974e4a90fb285b2f633f6590a66ab951f84e": (
         "61416c95e310e7ebe389b4f164c09892fc3756a6a22a7c980abd3abba4c203a4"
