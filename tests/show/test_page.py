@@ -106,7 +106,7 @@ def music_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     feats, music = str(folder / "feats.h5"), str(folder / "music")
     command = ["extract", music, "-o", feats, "--layers", "0,1,4", "-q"]
     assert CliRunner().invoke(app, command).exit_code == 0
-    return report(Path(feats), folder / "page.html")
+    return report(Path(feats), folder / "page.html", "--layer", "1")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import vit1dx
 from vit1dx.analysis import similarity
 from vit1dx.cli.main import app
 from vit1dx.errors import UsageError
-from vit1dx.model.guide import Advice, guide_of
+from vit1dx.model.guide import Advice, guide_of, layer_to_compare_by
 from vit1dx.show.report.collection import (
     centred,
     folders,
@@ -78,9 +78,10 @@ def test_a_page_holds_what_the_file_holds(feats: Path, tmp_path: Path) -> None:
     whole = found["collection"]
     with vit1dx.open(feats) as features:
         ids = list(features)
-        vectors = np.stack([features[key].read("mean_token", layer=1) for key in ids])
+        nearest = layer_to_compare_by(features.attributes, features.layers, 12)
+        vectors = np.stack([features[key].read("mean_token", layer=nearest) for key in ids])
         matrix, _ = similarity.layer_similarity(features[ids[3]], 2)
-    assert (whole["ids"], whole["layer"], whole["layers"]) == (ids, 1, [1, 2])
+    assert (whole["ids"], whole["layer"], whole["layers"]) == (ids, nearest, [1, 2])
     assert whole["duration"] == [0.8] * len(ids)
     assert whole["warnings"].count("clipping") == 2
     unit = vectors - vectors.mean(0)
