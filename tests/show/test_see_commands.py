@@ -194,8 +194,9 @@ def test_clicks_beside_a_table(here: RunCli, feats: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("source", ["music", "features", "features and --audio"])
 @pytest.mark.parametrize("option", ["-o", "--click"])
+@pytest.mark.parametrize("form", ["txt", "csv"])
 def test_no_music_is_written_over(
-    here: RunCli, feats: Path, music: Path, tmp_path: Path, source: str, option: str
+    here: RunCli, feats: Path, music: Path, tmp_path: Path, source: str, option: str, form: str
 ) -> None:
     copy = music / "other.wav"
     if source != "features":
@@ -204,7 +205,7 @@ def test_no_music_is_written_over(
     before = copy.read_bytes()
     asked = [copy] if source == "music" else [feats / "full.h5", "other.wav"]
     given = ["--audio", copy] if "--audio" in source else []
-    result = here("onsets", *asked, *given, option, copy)
+    result = here("onsets", *asked, *given, "--format", form, option, copy)
     assert copy.read_bytes() == before
     assert result.returncode == 2
     assert f"output {copy} is read too, as {copy}; give another -o" in result.stderr

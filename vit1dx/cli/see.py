@@ -196,6 +196,8 @@ def onsets(
             raise UsageError(f"{len(ids)} tracks; name one, or give -o FOLDER or --format csv")
         if several and click:
             raise UsageError(f"--click with {len(ids)} tracks; name one")
+        for path in (output, click):
+            require_apart(path, (Path(features[track].attributes["source"]) for track in ids))
         found: Iterable[Events] = _named(_events(features[track], asked, height) for track in ids)
         if click:
             found = [*found]
@@ -206,15 +208,14 @@ def onsets(
             return
         for events in found:
             place = folder / f"{events.track}.{form}" if folder else output
-            require_apart(place, [_music(features[events.track], audio)])
             _write(ONE_A_TRACK[form](events), place)
 
 
 def _layer_to_read(asked: dict[str, Any]) -> int:
     """The layer to extract of music: that of the best onset curve like the one asked for."""
-    from ..model.guide import bundled_digest, onset_curves
+    from ..model.guide import onset_curves
 
-    curves = onset_curves(bundled_digest())
+    curves = onset_curves()
     like = [curve for curve in curves if all(asked[key] in (None, curve[key]) for key in asked)]
     return int((like or curves)[0]["layer"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,13 +115,19 @@ def _write_track(
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     small = {"layer": np.array(layers), "id": np.array(track_id), "crc32": sums}
-    with whole(path) as new, zipfile.ZipFile(new, "w") as archive:
-        for each in [part, *([part_of(features, track_id, clock)] if clock else [])]:
-            with archive.open(f"{each.name}.npy", "w", force_zip64=True) as file:
-                write_npy(cast(BinaryIO, file), each)
-        for name, value in small.items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.save(file, value)
+    # No `whole`: what a killed run left is no .npz, and the same command again writes over it.
+    new = path.with_name(path.name + ".new")
+    try:
+        with zipfile.ZipFile(new, "w") as archive:
+            for each in [part, *([part_of(features, track_id, clock)] if clock else [])]:
+                with archive.open(f"{each.name}.npy", "w", force_zip64=True) as file:
+                    write_npy(cast(BinaryIO, file), each)
+            for name, value in small.items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.save(file, value)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
     return True
 
 

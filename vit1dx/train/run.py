@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 import time
@@ -204,8 +205,10 @@ class RunFolder:
             "music": trainer.sampler.tracks.digest(),
             "training": json.dumps(training),
         }
-        with whole(self.checkpoint) as unfinished:
-            torch.save({**trainer.state(), **extra}, unfinished)
+        # No `whole`: what a killed run left, as large as a checkpoint, is written over.
+        unfinished = self.checkpoint.with_suffix(".tmp")
+        torch.save({**trainer.state(), **extra}, unfinished)
+        os.replace(unfinished, self.checkpoint)
 
     def finish(self) -> None:
         """Copy the weights of the last step to where they were asked for."""
