@@ -22,13 +22,15 @@ from vit1dx.errors import AudioError, UsageError
 from vit1dx.extractor import Extractor
 from vit1dx.model.request import Attention
 from vit1dx.model.vit import ViT1D, load, save
-from vit1dx.model.weights import bundled
+from vit1dx.model.weights import bundled, read_info
 from vit1dx.tokens import CLOCKS, Track
 
 from .synth import song
 
 RATE = 16000
-WINDOW = 125 * 512  # samples of frames in a window, at 16 kHz
+FRAMES = read_info(bundled(".onnx")).config.window.frames
+WINDOW = FRAMES * 512  # samples of frames in a window, at 16 kHz
+MOST = (FRAMES - 1) // 2 / 31.25  # overlap, s
 GOLDEN = Path(__file__).with_name("golden_tokens.json")
 
 
@@ -65,16 +67,17 @@ def test_backends_agree_on_real_music(real_audio: Path, attention: Attention) ->
 
 def test_tokens_are_the_models(pytorch: Extractor) -> None:
     """Composed by hand, for a track of two windows and a moved third."""
-    samples = song(10.0, RATE)
+    samples = song(2.5 * WINDOW / RATE, RATE)
     mel = torch.from_numpy(LogMel(Config().mel).frames(samples))
     model = load(bundled(".safetensors")).eval()
     found = pytorch(samples, RATE)
-    assert len(mel) == 313
+    starts = [0, FRAMES, len(mel) - FRAMES]
+    assert FRAMES < starts[-1] < 2 * FRAMES < len(mel)
     with torch.inference_mode():
-        for window, (start, first) in enumerate(((0, 0), (125, 125), (188, 250))):
-            tokens, _ = model(mel[None, start : start + 125], [0, 4, 8])
+        for window, (start, first) in enumerate(zip(starts, (0, FRAMES, 2 * FRAMES), strict=True)):
+            tokens, _ = model(mel[None, start : start + FRAMES], [0, 4, 8])
             for index, layer in enumerate((0, 4, 8)):
-                end = start + 125
+                end = start + FRAMES
                 np.testing.assert_allclose(
                     found.sequence_tokens[index, first:end],
                     tokens[layer][0, 1 + first - start :],
@@ -83,7 +86,7 @@ def test_tokens_are_the_models(pytorch: Extractor) -> None:
                 np.testing.assert_allclose(
                     found.class_token[index, window], tokens[layer][0, 0], atol=1e-5
                 )
-    np.testing.assert_allclose(found.window_start * 31.25, [0, 125, 188])
+    np.testing.assert_allclose(found.window_start * 31.25, starts)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +94,10 @@ def test_tokens_are_the_models(pytorch: Extractor) -> None:
     [
         (1, 1, 1),
         (1600, 4, 1),  # 0.1 s
-        (WINDOW - 1024, 124, 1),
-        (WINDOW - 512, 125, 1),  # exactly a window
-        (WINDOW, 126, 2),
-        (3 * WINDOW + 5, 376, 4),
+        (WINDOW - 1024, FRAMES - 1, 1),
+        (WINDOW - 512, FRAMES, 1),  # exactly a window
+        (WINDOW, FRAMES + 1, 2),
+        (3 * WINDOW + 5, 3 * FRAMES + 1, 4),
     ],
 )
 def test_lengths(onnx: Extractor, samples: int, frames: int, windows: int) -> None:
@@ -138,32 +141,30 @@ def test_a_file_and_its_samples_give_the_same(onnx: Extractor, songs: Path) -> N
 
 def test_a_cut_from_a_longer_track_gives_the_same_windows(onnx: Extractor) -> None:
     """Windows see only their own frames, so a track's start does not depend on what follows."""
-    samples = song(12.0, RATE)
+    samples = song(3 * WINDOW / RATE, RATE)
     whole, start = onnx(samples, RATE), onnx(samples[: 2 * WINDOW + 2048], RATE)
     np.testing.assert_allclose(
-        start.sequence_tokens[:, :250], whole.sequence_tokens[:, :250], atol=1e-4
+        start.sequence_tokens[:, : 2 * FRAMES], whole.sequence_tokens[:, : 2 * FRAMES], atol=1e-4
     )
 
 
 def test_overlap_gives_each_token_its_context() -> None:
-    samples = song(12.0, RATE)
+    samples = song(3 * WINDOW / RATE, RATE)
     track = Extractor(4, overlap=1.0)(samples, RATE)
-    step = 125 - 2 * 31  # 1 s is 31 frames
+    context = 31  # frames of 1 s
+    step = FRAMES - 2 * context
     np.testing.assert_allclose(np.diff(track.window_start * 31.25)[:-1], step)
-    np.testing.assert_allclose(track.time, np.arange(376) / 31.25)
+    np.testing.assert_allclose(track.time, np.arange(3 * FRAMES + 1) / 31.25)
     # The second window's tokens are those of its frames alone, and begin where the first ends.
-    first = Extractor(4)(samples[step * 512 - 512 : step * 512 + WINDOW + 512], RATE)
-    assert first.time.shape == (128,)
-    second = track.sequence_tokens[0, 94 : 94 + step]
-    window = Extractor(4).backend.run(
-        LogMel(Config().mel).frames(samples)[None, step : step + 125]
-    )[0][4]
-    np.testing.assert_allclose(second, window[0, 1 + 31 : 1 + 31 + step], atol=1e-4)
+    first = FRAMES - context
+    mel = LogMel(Config().mel).frames(samples)[None, step : step + FRAMES]
+    window = Extractor(4).backend.run(mel)[0][4][0, 1 + context :][:step]
+    np.testing.assert_allclose(track.sequence_tokens[0, first:][:step], window, atol=1e-4)
 
 
-@pytest.mark.parametrize("overlap", [-1.0, 2.0, math.nan])
+@pytest.mark.parametrize("overlap", [-1.0, MOST + 0.032, math.nan])
 def test_overlap_that_cannot_be(overlap: float) -> None:
-    with pytest.raises(UsageError, match=r"from 0 to 1\.984 s"):
+    with pytest.raises(UsageError, match=rf"from 0 to {MOST:.3f} s"):
         Extractor("last", overlap=overlap)
 
 

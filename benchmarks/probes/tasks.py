@@ -17,6 +17,7 @@ from benchmarks.probes.systems import CONFIG
 from vit1dx import extract
 from vit1dx.config import Config
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.model.weights import read_info
 from vit1dx.probe.options import Baselines, ProbeOptions
 from vit1dx.probe.run import probe
 from vit1dx.whole import whole
@@ -86,7 +87,7 @@ TASKS = {**LOCAL, **WHOLE, **ALBUMS}
 def untrained(folder: Path, config: Config = CONFIG, seed: int = 0) -> Path:
     """Weights of a ViT-1D that has heard nothing."""
     path = folder / "untrained.safetensors"
-    if not path.exists():
+    if not path.exists() or read_info(path).config != config:
         torch.manual_seed(seed)
         save(ViT1D(config), path, "untrained", trained=False)
     return path

@@ -20,11 +20,12 @@ from benchmarks.probes.collection import Render, of_sources, renders
 from benchmarks.probes.guide import guide
 from benchmarks.probes.labels import tempo_class, write_labels
 from benchmarks.probes.onsets import HEIGHTS, Heard, best, head_curves, tuned
-from benchmarks.probes.tasks import Kept
+from benchmarks.probes.tasks import Kept, untrained
 from vit1dx.analysis.peaks import peaks, pick
 from vit1dx.analysis.similarity import self_similarity
-from vit1dx.config import Config
+from vit1dx.config import Config, WindowConfig
 from vit1dx.model.vit import ViT1D, save
+from vit1dx.model.weights import read_info
 from vit1dx.probe.annotations import read_file
 from vit1dx.tokens import MemoryTrack
 from weights.recipe import steer
@@ -267,3 +268,13 @@ def _recordings(folder: Path) -> None:
         made = {"album": f"album {number % 2}", "artist": f"artist {number % 3}"}
         rows.append({"audio": f"{number}.wav", **made})
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_untrained_network_has_the_windows_that_are_asked_for(tmp_path: Path) -> None:
+    """Of a folder that is used again too, where it stays as it is if it will do."""
+    for frames in (125, 250, 250):
+        config = Config(window=WindowConfig(frames))
+        path = untrained(tmp_path, config)
+        before = path.read_bytes()
+        assert read_info(path).config == config
+        assert untrained(tmp_path, config).read_bytes() == before

@@ -225,7 +225,7 @@ def test_lists_globs_and_exclusions(cli: RunCli, songs: Path, tmp_path: Path) ->
         ([".", "-o", "f.h5", "--layers", "13"], 2, "layer 13; this model has layers 0 to 12"),
         ([".", "-o", "f.h5", "--layers", "0", "--attention", "full"], 2, "layer 0 alone"),
         ([".", "-o", "f.h5", "--attention", "some"], 2, "some"),
-        ([".", "-o", "f.h5", "--overlap", "3"], 2, "from 0 to 1.984 s"),
+        ([".", "-o", "f.h5", "--overlap", "4"], 2, "from 0 to 3.968 s"),
         ([".", "-o", "f.h5", "--weights", "w.onnx"], 2, "no weights at w.onnx"),
         ([".", "-o", "f.h5", "--weights", "w.pt"], 2, ".onnx or .safetensors"),
         ([".", "-o", "f.h5", "--files-from", "none.txt"], 2, "none.txt: No such file"),

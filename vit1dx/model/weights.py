@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 #: Names of the bundled weights; the first are those that are used by default.
-BUNDLED = ("vit1d-tiny-3", "vit1d-tiny")
+BUNDLED = ("vit1d-tiny-4", "vit1d-tiny")
 SUFFIXES = (".onnx", ".safetensors")
 #: A safetensors header longer than this is a damaged file's.
 MAX_HEADER_BYTES = 100_000_000
 #: The digest of a bundled .onnx file, and that of the .safetensors file it was exported from: one
 #: model, whichever runs.
 ONE_MODEL = {
-    "87febe42c8e489a4de115f699c3f3323ebb6f27a3b318a7cd808959bd4e80529": (
-        "dd7f4708dac32254032e57cdb0207dd8bcdd41818475527180eb2bcb7f17b337"
+    "344d60842c93c0b14628ea0246ccfadc61b65154da53d409ce06de0d9f198e88": (
+        "7bc05a92ca36b667838970635efb142e03691be8a860d96d5ffe73a0ee85ab98"
     ),
     "d1c36daf1425afad7f56f5547dfa974e4a90fb285b2f633f6590a66ab951f84e": (
         "61416c95e310e7ebe389b4f164c09892fc3756a6a22a7c980abd3abba4c203a4"
