@@ -273,7 +273,7 @@ def test_umap_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_ctrl_c_leaves_the_page_that_was_there(tmp_path: Path) -> None:
     write_many(tmp_path / "feats.h5", [f"{n % 9}/{n}.wav" for n in range(400)])
     (tmp_path / "r.html").write_text("before")
-    # All details: megabytes to write after the first that are seen.
+    # All details: seconds of writing after the first bytes that are seen.
     command = [sys.executable, *"-m vit1dx report feats.h5 -o r.html --details 400".split()]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells ignore it
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:

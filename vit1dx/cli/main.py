@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,6 +15,7 @@ from ..run.wording import one_line
 from . import exits, export, extract, features, merge, probe, report, search, see, tables, train
 from .console import lost, settle
 from .help import Command, Group, SearchingCommand
+from .signals import Ended, ending, signal_of
 
 app = typer.Typer(
     cls=Group,
@@ -77,31 +76,18 @@ def main() -> None:
     raise SystemExit(code or code_if_lost)
 
 
-class _Ended(BaseException):
-    """A signal that ends the process came; the first argument is which."""
-
-
-def _end_by(number: int, frame: FrameType | None) -> None:
-    """Leave by an exception, so that unfinished files go; the next signal ends at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise _Ended(number)
-
-
 def _run() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # not ignored, as by nohup
-            signal.signal(number, _end_by)
     try:
-        app(prog_name="vit1dx")  # also as python -m vit1dx
+        with ending():
+            app(prog_name="vit1dx")  # also as python -m vit1dx
     except SystemExit as end:
         return int(end.code or 0)
     except Vit1dxError as error:
         return _end(str(error), exits.of_error(error))
-    except _Ended as end:
-        (number,) = end.args
-        return _end(SIGNALS[number], 128 + number)
-    except KeyboardInterrupt:
-        return _end(SIGNALS[signal.SIGINT], 128 + signal.SIGINT)
+    except (Ended, KeyboardInterrupt, SystemError) as error:
+        if number := signal_of(error):
+            return _end(SIGNALS[number], 128 + number)
+        raise
     return 0
 
 
