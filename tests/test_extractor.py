@@ -119,7 +119,7 @@ def test_less_than_a_sample_at_our_rate_is_too_short(onnx: Extractor) -> None:
 
 @pytest.mark.parametrize("block", [313, 4096, 10**6])
 def test_block_sizes_do_not_matter(onnx: Extractor, block: int) -> None:
-    samples = song(9.0, 22050)[:, None]
+    samples = song(2.25 * WINDOW / RATE, 22050)[:, None]
     blocks: Iterable[Array] = [samples[i : i + block] for i in range(0, len(samples), block)]
     parts = list(onnx.stream(blocks, 22050))
     tokens = np.concatenate([part.arrays["sequence_tokens"] for part in parts], axis=1)
@@ -156,6 +156,8 @@ def test_overlap_gives_each_token_its_context() -> None:
     np.testing.assert_allclose(np.diff(track.window_start * 31.25)[:-1], step)
     np.testing.assert_allclose(track.time, np.arange(3 * FRAMES + 1) / 31.25)
     # The second window's tokens are those of its frames alone, and begin where the first ends.
+    alone = Extractor(4)(samples[step * 512 - 512 : step * 512 + WINDOW + 512], RATE)
+    assert alone.time.shape == (FRAMES + 3,)
     first = FRAMES - context
     mel = LogMel(Config().mel).frames(samples)[None, step : step + FRAMES]
     window = Extractor(4).backend.run(mel)[0][4][0, 1 + context :][:step]
@@ -169,7 +171,7 @@ def test_overlap_that_cannot_be(overlap: float) -> None:
 
 
 def test_channels_are_mixed(onnx: Extractor) -> None:
-    left, right = song(5.0, RATE, 0), song(5.0, RATE, 4)
+    left, right = (song(1.25 * WINDOW / RATE, RATE, seed) for seed in (0, 4))
     stereo = onnx(np.stack([left, right], axis=1), RATE)
     _require_close(stereo, onnx((left + right) / 2, RATE), atol=1e-3)
 
