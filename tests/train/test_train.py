@@ -23,7 +23,7 @@ pytest.importorskip("safetensors")
 from vit1dx._types import Array  # noqa: E402
 from vit1dx.audio.mel import LogMel  # noqa: E402
 from vit1dx.config import Config, MelConfig, ModelConfig  # noqa: E402
-from vit1dx.errors import TrainingError, UsageError, WeightsError  # noqa: E402
+from vit1dx.errors import BackendError, TrainingError, UsageError, WeightsError  # noqa: E402
 from vit1dx.model.vit import ViT1D, load, save  # noqa: E402
 from vit1dx.model.weights import read_safetensors_metadata  # noqa: E402
 from vit1dx.train.augment import Augment, Knobs, Ranges, draw_knobs  # noqa: E402
@@ -34,7 +34,8 @@ from vit1dx.train.data import PairSampler, Tracks, read_groups, split_tracks  # 
 from vit1dx.train.loop import train  # noqa: E402
 from vit1dx.train.loss import nt_xent, retrieval_accuracy  # noqa: E402
 from vit1dx.train.mix import parse_mix  # noqa: E402
-from vit1dx.train.recipe import Recipe  # noqa: E402
+from vit1dx.train.optimizer import Optimizers  # noqa: E402
+from vit1dx.train.recipe import Optimizer, Recipe  # noqa: E402
 from vit1dx.train.run import Progress  # noqa: E402
 from vit1dx.train.stepper import Events  # noqa: E402
 
@@ -436,6 +437,8 @@ def test_recipe_names_what_it_cannot_use() -> None:
         Recipe(steps=1, ema=1)
     with pytest.raises(UsageError, match="precision 'fp8'"):
         Recipe(steps=1, precision="fp8")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="optimizer 'sgd'"):
+        Recipe(steps=1, optimizer="sgd")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="keep is 2"):
         Recipe(steps=1, keep=2)
 
@@ -592,12 +595,13 @@ def test_the_end_of_a_run_can_be_moved(music: Path, small: Path, tmp_path: Path)
     assert losses(moved) == losses(whole)
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_branch_goes_on_from_another_run_and_leaves_it_alone(
-    music: Path, small: Path, tmp_path: Path
+    music: Path, small: Path, tmp_path: Path, optimizer: Optimizer
 ) -> None:
     whole, trunk, branch = (tmp_path / f"{name}.safetensors" for name in ("whole", "trunk", "b"))
     cache = tmp_path / "cache"
-    recipe = dataclasses.replace(RECIPE, steps=8, warmup=1, cooldown=0.0)
+    recipe = dataclasses.replace(RECIPE, steps=8, warmup=1, cooldown=0.0, optimizer=optimizer)
     train([music], whole, recipe, init=small, cache=cache)
     half = dataclasses.replace(recipe, steps=4)
     train([music], trunk, half, init=small, cache=cache)
@@ -613,6 +617,70 @@ def test_branch_goes_on_from_another_run_and_leaves_it_alone(
     groups = [music / "groups.jsonl"]
     train([music], other, both, branch=trunk.with_suffix(".run"), groups=groups, cache=cache)
     assert len(losses(other)) == 4
+
+
+def test_branch_with_another_optimizer_takes_the_weights_and_says_so(
+    music: Path, small: Path, tmp_path: Path
+) -> None:
+    trunk, branch = tmp_path / "trunk.safetensors", tmp_path / "branch.safetensors"
+    plain, cache = dataclasses.replace(RECIPE, steps=4, optimizer="adamw"), tmp_path / "cache"
+    train([music], trunk, plain, init=small, cache=cache)
+    state = torch.load(trunk.with_suffix(".run") / "checkpoint.pt")
+    lines: list[str] = []
+    still = dataclasses.replace(plain, optimizer="muon", learning_rate=1e-12)
+    events = Events(started=lines.append)
+    train([music], branch, still, branch=trunk.with_suffix(".run"), cache=cache, events=events)
+    assert lines[0].endswith("; muon begins anew after adamw")
+    after = torch.load(branch.with_suffix(".run") / "checkpoint.pt")
+    assert_same(after["model"], state["model"], rtol=0, atol=1e-9)
+
+
+def test_checkpoint_of_before_there_was_a_choice_is_gone_on_with(
+    music: Path, small: Path, tmp_path: Path
+) -> None:
+    output, cache = tmp_path / "w.safetensors", tmp_path / "cache"
+    recipe = dataclasses.replace(RECIPE, steps=4, cooldown=0.0, optimizer="adamw")
+    train([music], output, recipe, init=small, cache=cache)
+    path = output.with_suffix(".run") / "checkpoint.pt"
+    state = torch.load(path)
+    state["optimizer"] = state.pop("optimizers")["adamw"]
+    del state["recipe"]["optimizer"]
+    torch.save(state, path)
+    longer = dataclasses.replace(recipe, steps=6)
+    train([music], output, longer, resume=True, cache=cache)
+    whole = tmp_path / "whole.safetensors"
+    train([music], whole, longer, init=small, cache=cache)
+    assert losses(output) == losses(whole)
+
+
+def test_muon_steps_blocks_matrices_alike_in_all_directions_and_adamw_the_rest() -> None:
+    torch.manual_seed(0)
+    model = Contrast(ViT1D(SMALL))
+    recipe = dataclasses.replace(RECIPE, optimizer="muon", learning_rate=1e-2, weight_decay=0.0)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+        if parameter.ndim == 2:  # the strongest direction ten times the weakest
+            u, _, v = torch.linalg.svd(parameter.grad, full_matrices=False)
+            parameter.grad = u @ torch.diag(torch.linspace(1, 10, u.shape[1])) @ v
+    Optimizers(model, recipe).step()
+    for name, value in model.named_parameters():
+        moved = (value.detach() - before[name]).abs()
+        if name.startswith("encoder.blocks") and value.ndim == 2:
+            spread = torch.linalg.svdvals(value.detach() - before[name])
+            # Newton-Schulz steps leave singular values of about 0.7 to 1.2; scaled, they are as
+            # large as AdamW's: 0.2 of the rate by root mean square.
+            assert spread.max() / spread.min() < 2
+            assert float(moved.square().mean().sqrt()) == pytest.approx(2e-3, rel=0.2)
+        else:
+            assert torch.allclose(moved, torch.full_like(moved, 1e-2), rtol=0.1)
+
+
+def test_muon_is_asked_of_a_pytorch_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(BackendError, match=r"optimizer muon: PyTorch .* has none; 2\.9 or newer"):
+        Optimizers(Contrast(ViT1D(SMALL)), dataclasses.replace(RECIPE, optimizer="muon"))
+    Optimizers(Contrast(ViT1D(SMALL)), dataclasses.replace(RECIPE, optimizer="adamw"))
 
 
 def test_resume_refuses_another_recipe_other_music_and_a_folder_without_a_run(

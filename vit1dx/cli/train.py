@@ -15,7 +15,7 @@ from ..audio.files import printable
 from ..errors import BackendError, UsageError
 from ..model.request import Device
 from ..run.lists import list_files
-from ..train.recipe import Recipe, TrainingPrecision
+from ..train.recipe import Optimizer, Recipe, TrainingPrecision
 from .exits import of_signal
 from .options import FilesFrom
 
@@ -80,11 +80,17 @@ def train(
             help="Share of a segment's frames that the encoder is given.", rich_help_panel=_RECIPE
         ),
     ] = _DEFAULT.keep,
+    optimizer: Annotated[
+        Optimizer,
+        typer.Option(
+            help="Muon for the matrices of the blocks, or AdamW for all.", rich_help_panel=_RECIPE
+        ),
+    ] = _DEFAULT.optimizer,
     learning_rate: Annotated[
-        float, typer.Option(help="AdamW's peak rate.", rich_help_panel=_RECIPE)
+        float, typer.Option(help="Peak rate.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.learning_rate,
     weight_decay: Annotated[
-        float, typer.Option(help="AdamW's decay.", rich_help_panel=_RECIPE)
+        float, typer.Option(help="Decay of matrices.", rich_help_panel=_RECIPE)
     ] = _DEFAULT.weight_decay,
     warmup: Annotated[
         int, typer.Option(help="Steps in which the rate rises.", rich_help_panel=_RECIPE)
@@ -156,7 +162,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN.run",
-            help="Begin from another run's checkpoint, optimiser included; it stays as it is.",
+            help="Begin from another run's checkpoint, optimiser included where it is the same; "
+            "it stays as it is.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -189,6 +196,7 @@ def train(
         batch=batch,
         seconds=seconds,
         keep=keep,
+        optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         warmup=warmup,

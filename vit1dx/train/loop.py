@@ -67,7 +67,7 @@ def train(
         Weights to begin from, instead of random ones.
     branch : path, optional
         Folder of another run, whose checkpoint this one begins from (weights, projection heads and
-        optimiser), and which stays as it is.
+        optimiser, if that is the same), and which stays as it is.
     resume : bool
         Go on with the run whose folder it is.
     device : str
@@ -106,7 +106,7 @@ def train(
         validation = Validation(held_out, frames, mel, recipe, ranks.device)
         clock = _begin(run, trainer, state, resume)
         story = _story(trainer, init or branch, state, resume)
-        events.started(_opening(trainer, len(training), validation))
+        events.started(_opening(trainer, len(training), validation) + _anew(trainer, state))
         stepper = Stepper(trainer, run, validation, clock, story, events)
         summary = stepper.until_done(validate_every)
         events.finished(summary)
@@ -262,6 +262,13 @@ def _opening(trainer: Trainer, n_tracks: int, validation: Validation) -> str:
         f"{len(sampler.tracks)} tracks to train on ({short} too short); {'; '.join(parts)}; "
         f"{trainer.recipe.precision}; {_hardware(trainer.ranks)}"
     )
+
+
+def _anew(trainer: Trainer, state: dict[str, Any] | None) -> str:
+    """What to say where the run that is gone on from had another optimiser."""
+    if state is None or trainer.optimizers.fits(state["optimizers"]):
+        return ""
+    return f"; {trainer.recipe.optimizer} begins anew after {state['recipe']['optimizer']}"
 
 
 def _held_out(n_pairs: int) -> str:

@@ -12,6 +12,7 @@ from ..model.request import require_choice
 from .mix import Part, parse_mix
 
 TrainingPrecision: TypeAlias = Literal["auto", "bf16", "fp32"]
+Optimizer: TypeAlias = Literal["muon", "adamw"]
 AUTO: TrainingPrecision = "auto"
 _SHARES = ("cooldown", "shared_timbre", "jitter")
 _POSITIVE = ("batch", "seconds", "keep", "learning_rate", "clip", "temperature", "siblings")
@@ -36,8 +37,10 @@ class Recipe:
     keep : float
         Share of a segment's frames that the encoder is given, drawn anew for each: half of them
         tell nearly as much, at half the cost (patchout; Koutini et al., Interspeech 2022).
+    optimizer : str
+        "muon", for the matrices of the blocks and AdamW for the rest, or "adamw" (`optimizer.py`).
     learning_rate, weight_decay, clip : float
-        AdamW's peak rate and decay, and the gradient norm that it is clipped to.
+        Peak rate and decay, and the gradient norm that it is clipped to.
     warmup : int
         Steps in which the rate rises. It then stays, until the cool-down: so a run can be stopped,
         gone on with, and given another end.
@@ -76,6 +79,7 @@ class Recipe:
     batch: int = 64
     seconds: float = 4.0
     keep: float = 1.0
+    optimizer: Optimizer = "muon"
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -111,6 +115,7 @@ class Recipe:
             raise UsageError(f"keep is {self.keep}; it must be above 0 and at most 1")
         if self.batch < 2:
             raise UsageError(f"a batch of {self.batch} pair; at least 2 are needed for negatives")
+        require_choice("optimizer", self.optimizer, get_args(Optimizer))
         require_choice("precision", self.precision, get_args(TrainingPrecision))
 
     @property

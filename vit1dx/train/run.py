@@ -232,7 +232,9 @@ def read_checkpoint(path: Path, option: str) -> dict[str, Any]:
         raise UsageError(f"{option}: no {path}; leave it out for a new run")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        recipe = Recipe(**state["recipe"])
+        # What was left before there was a choice is AdamW's.
+        recipe = Recipe(**{"optimizer": "adamw", **state["recipe"]})
+        state.setdefault("optimizers", {"adamw": state.get("optimizer")})
     except (RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:80]
         raise UsageError(f"{option}: {path} is no checkpoint of this version: {reason}") from None

@@ -14,10 +14,9 @@ from .batches import Kept, Pairs2Mel
 from .contrast import Contrast
 from .data import PairSampler
 from .loss import nt_xent, retrieval_accuracy
+from .optimizer import Optimizers
 from .ranks import Ranks
 from .recipe import Recipe
-
-BETAS = (0.9, 0.98)
 
 
 class Trainer:
@@ -52,7 +51,7 @@ class Trainer:
         self.model, self.recipe, self.ranks = model.to(ranks.device), recipe, ranks
         self.sampler, self._to_mel = sampler, to_mel
         self._slice = ranks.slice_of(recipe.batch)
-        self.optimizer = _optimizer(model, recipe)
+        self.optimizers = Optimizers(model, recipe)
         self._average = _average(self.model, recipe)
         self.step = self.begun = 0
 
@@ -78,7 +77,7 @@ class Trainer:
         rate = self._set_rate(done)
         part, first, second = self._embeddings()
         loss = nt_xent(first, second, self.recipe.temperature)
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         torch.autograd.backward(loss)
         accuracy = retrieval_accuracy(first.detach(), second.detach())
         figures = self._update({"loss": loss.detach(), "accuracy": accuracy})
@@ -99,15 +98,16 @@ class Trainer:
             "step": self.step,
             "begun": self.begun,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
             "average": self._average.state_dict() if self._average else None,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from where `state` was taken."""
+        """Go on from where `state` was taken; other optimisers begin anew."""
         self.step, self.begun = state["step"], state["begun"]
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self.optimizers.fits(state["optimizers"]):
+            self.optimizers.load_state_dict(state["optimizers"])
         if self._average and state["average"]:
             self._average.load_state_dict(state["average"])
 
@@ -119,8 +119,7 @@ class Trainer:
 
     def _set_rate(self, done: float) -> float:
         rate = self.recipe.rate_at(self.step - self.begun, done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizers.set_rate(rate)
         return rate
 
     def _embeddings(self) -> tuple[str, Tensor, Tensor]:
@@ -149,20 +148,10 @@ class Trainer:
                 f"step {self.step + 1}: loss {found['loss']:g}, norm of the gradient "
                 f"{found['gradient']:g}"
             )
-        self.optimizer.step()
+        self.optimizers.step()
         if self._average:
             self._average.update_parameters(self.model)
         return found
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, which lets matrices decay, but no biases, norms or class token."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim == 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
 
 
 def _average(model: Contrast, recipe: Recipe) -> AveragedModel | None:
