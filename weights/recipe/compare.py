@@ -1,10 +1,12 @@
-"""Recipes compared at equal budgets over several seeds, by the local probes.
+"""Recipes compared at equal budgets, over seeds, by the local probes.
 
-    python -m weights.recipe.compare CORPUS OUT [--arms rest] [--init WEIGHTS] [--real RECORDINGS]
+    python -m weights.recipe.compare OUT REAL CORPUS... [--arms keep] [--seeds 3]
 
-Every run is a `vit1dx train` of its own, in two processes, and is not run again if its weights are
-there. Prints, seed by seed, a Markdown table of what `weights.recipe.steer` finds on songs held
-back, in the better of two layers: mean over seeds ± deviation.
+REAL are recordings, as `weights.recipe.corpus.real` fetches them, and each CORPUS renders, as
+`weights.recipe.corpus` makes them. Every run is a `vit1dx train` of its own, in two processes, and
+is not run again if its weights are there. Prints, seed by seed, a Markdown table of what
+`weights.recipe.steer` finds on songs of the first CORPUS held back, in the best of three layers:
+mean over seeds ± deviation.
 """
 
 from __future__ import annotations
@@ -23,68 +25,74 @@ from benchmarks.tables import table
 from weights.recipe.corpus.build import MANIFEST
 from weights.recipe.steer import scores
 
-MIXED = ["--mix", "paper=0.5,aligned=0.5"]
-ARMS = {
+# Half of the steps the paper's positives over recordings, half the same time in two renditions.
+COMMON = (
+    "--mix paper:real=0.5,aligned=0.5 --batch 96 --seconds 8 --keep 0.1 --siblings 6 --jitter 0.05 "
+    "--shared-timbre 1 --learning-rate 1e-3 --cooldown 0.3 --ema 0.98"
+).split()
+MINUTES = "3"  # of each run, where speed is what is compared
+Arms = Literal["optimizer", "positives", "shares", "sound", "drums", "keep"]
+ARMS: dict[Arms, dict[str, list[str]]] = {
+    "optimizer": {
+        "Muon": [],
+        "Muon, twice the rate": ["--learning-rate", "2e-3"],
+        "AdamW": ["--optimizer", "adamw"],
+    },
     "positives": {
-        "two segments of one track (the paper's)": ["--mix", "paper=1"],
+        "both": [],
+        "two segments of one recording": ["--mix", "paper:real=1"],
         "one time in two orchestrations": ["--mix", "aligned=1"],
-        "both in turn, a head each": MIXED,
     },
-    # Beside the last of the above.
-    "rest": {
-        "one head": [*MIXED, "--no-own-heads"],
-        "one ensemble a step": [*MIXED, "--shared-timbre", "1"],
-        "temperature 0.05": [*MIXED, "--temperature", "0.05"],
-        "temperature 0.2": [*MIXED, "--temperature", "0.2"],
-        "4 s": [*MIXED, "--seconds", "4"],
-        "not augmented": [*MIXED, "--no-augment"],
-    },
-    "keep": {
-        f"{keep:g} of the frames": [*MIXED, "--keep", f"{keep}"] for keep in (0.1, 0.25, 0.5, 1)
-    },
-    # With --real.
-    "recordings": {
+    "shares": {
         f"{share:g} of steps on recordings": ["--mix", f"paper:real={share},aligned={1 - share}"]
         for share in (0.25, 0.5, 0.75)
     },
+    "sound": {
+        "a head each, one ensemble a step": [],
+        "one head": ["--no-own-heads"],
+        "any ensembles in a step": ["--shared-timbre", "0"],
+        "not augmented": ["--no-augment"],
+    },
+    # Of corpora of --shared-drums 1 --label same, and --shared-drums 0 --label own.
+    "drums": {
+        "renditions share their drums": ["--mix", "paper:real=0.5,aligned:same=0.5"],
+        "each has its own": ["--mix", "paper:real=0.5,aligned:own=0.5"],
+    },
+    "keep": {
+        f"{keep:g} of the frames": ["--keep", f"{keep}", "--minutes", MINUTES]
+        for keep in (0.05, 0.1, 0.25, 0.5, 1)
+    },
 }
-COMMON = (
-    "--batch 48 --seconds 2 --keep 0.5 --shared-timbre 0 --siblings 8 --jitter 0.1 "
-    "--learning-rate 0.0005"
-).split()
-LAYERS = (3, 12)  # an early one and the last
+LAYERS = (3, 6, 12)
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def main(
-    corpus: Annotated[Path, typer.Argument(help="A corpus, as weights.recipe.corpus makes it.")],
     out: Annotated[Path, typer.Argument(help="Folder of runs, all of one --steps and --init.")],
+    real: Annotated[Path, typer.Argument(help="Recordings.")],
+    corpora: Annotated[list[Path], typer.Argument(help="Renders; the first is probed.")],
     cache: Annotated[Path | None, typer.Option(help="Decoded audio, if elsewhere.")] = None,
-    arms: Annotated[
-        Literal["positives", "rest", "keep", "recordings"], typer.Option()
-    ] = "positives",
-    real: Annotated[
-        Path | None, typer.Option(help="Recordings, as weights.recipe.corpus.real fetches them.")
-    ] = None,
+    arms: Annotated[Arms, typer.Option(help="What is compared.")] = "optimizer",
     init: Annotated[Path | None, typer.Option(help="Weights that all begin from.")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 1000,
+    steps: Annotated[int, typer.Option(min=1)] = 400,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Train every arm from every seed, and print what each has learnt."""
     out.mkdir(parents=True, exist_ok=True)
-    folders = [corpus, real] if real else [corpus]
-    common = [*COMMON, "--cache", str(cache or out / "cache"), "--steps", str(steps)]
-    common += ["--warmup", str(steps // 8), "--validate-every", str(steps)]
+    common = [*COMMON, "--cache", str(cache or out / "cache"), "--warmup", str(steps // 10)]
+    common += ["--validate-every", str(steps)]
     common += ["--init", str(init)] if init else []
     found: dict[str, list[list[float]]] = {arm: [] for arm in ARMS[arms]}
     for seed in range(seeds):
         for number, (arm, options) in enumerate(ARMS[arms].items()):
             weights = out / f"{arms}{number}-seed{seed}.safetensors"
+            length = [] if "--minutes" in options else ["--steps", str(steps)]
             if not weights.exists():
-                train(folders, weights, [*common, *options, "--seed", str(seed)])
-            found[arm].append(best(corpus, weights))
+                each = [*common, *length, *options, "--seed", str(seed)]
+                train([real, *corpora], weights, each)
+            found[arm].append(best(corpora[0], weights))
         print(f"{steps} steps, from {init.name if init else 'nothing'}, seeds up to {seed}; in %\n")
         rows = [_row(arm, each) for arm, each in found.items()]
         print(table([arms, *LOCAL], rows), flush=True)
@@ -100,7 +108,7 @@ def _row(arm: str, found: list[list[float]]) -> list[str]:
 
 
 def best(corpus: Path, weights: Path) -> list[float]:
-    """Each task's score in its better layer, in %."""
+    """Each task's score in its best layer, in %."""
     found = scores(corpus, weights, LAYERS)
     return [100 * max(found[f"layer {layer}"][task] for layer in LAYERS) for task in LOCAL]
 
