@@ -762,19 +762,21 @@ def call(*arguments: str | int | Path, ranks: int = 1) -> subprocess.CompletedPr
 
 
 @pytest.mark.slow
+# Muon multiplies matrices in bfloat16, where gradients that differ in the last bit may round apart.
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 1e-4), ("muon", 1e-3)])
 def test_two_ranks_are_one_process_on_the_whole_batch(
-    music: Path, small: Path, tmp_path: Path
+    music: Path, small: Path, tmp_path: Path, optimizer: Optimizer, tolerance: float
 ) -> None:
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     groups, cache = music / "groups.jsonl", tmp_path / "cache"
-    recipe = dataclasses.replace(RECIPE, steps=4, augment=True, keep=0.5)
+    recipe = dataclasses.replace(RECIPE, steps=4, augment=True, keep=0.5, optimizer=optimizer)
     train([music], one, recipe, groups=[groups], cache=cache, init=small)
     options = "--steps 4 --batch 4 --seconds 1 --keep 0.5 --warmup 2 --precision fp32"
-    options += " --learning-rate 0.002"
+    options += f" --learning-rate 0.002 --optimizer {optimizer}"
     places = ("-o", two, "--groups", groups, "--cache", cache, "--init", small)
     done = call(music, *places, *options.split(), ranks=2)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    np.testing.assert_allclose(losses(two), losses(one), rtol=tolerance)
     assert_same(state_of(two), state_of(one), atol=2e-3, rtol=1e-2)
 
 
