@@ -257,30 +257,35 @@ def test_parts_that_die_and_begin_again_on_other_hosts(tmp_path: Path) -> None:
 
 
 def _run_parts(folder: Path) -> int:
-    """Run all parts, some of them killed at some time first; returns how many were."""
+    """Run all parts, some of them killed once they write; returns how many were."""
     rng = random.Random(18)
     waiting = [(number, 0) for number in range(1, PARTS + 1)]
-    running: dict[int, tuple[subprocess.Popen[bytes], int, float]] = {}
+    running: dict[int, tuple[subprocess.Popen[bytes], int]] = {}
     killed = 0
     while waiting or running:
         while waiting and len(running) < AT_A_TIME:
             number, attempt = waiting.pop(0)
+            running[number] = _start(folder, number, f"node{attempt}-{number}"), attempt
+        time.sleep(0.01)
+        for number, (process, attempt) in list(running.items()):
             is_doomed = attempt == 0 and number % 3 == 0
-            end = time.monotonic() + (rng.uniform(1.5, 4) if is_doomed else 300)
-            running[number] = _start(folder, number, f"node{attempt}-{number}"), attempt, end
-        time.sleep(0.05)
-        for number, (process, attempt, end) in list(running.items()):
-            if process.poll() is None and time.monotonic() < end:
-                continue
-            if process.poll() is None:
+            if process.poll() is None and is_doomed and _writes(folder, number):
+                time.sleep(rng.uniform(0, 0.1))
                 os.killpg(process.pid, signal.SIGKILL)
-                killed += 1
+                killed += process.wait() != 0
+            if process.poll() is None:
+                continue
             code = process.wait()
             assert code in (0, -signal.SIGKILL), f"part {number} ended with {code}"
             del running[number]
             if code:
                 waiting.append((number, attempt + 1))
     return killed
+
+
+def _writes(folder: Path, number: int) -> bool:
+    """Whether a part's folder holds a file of features."""
+    return any((folder / "f").glob(f"part-{number:03}-of-*/*.h5"))
 
 
 def _start(folder: Path, number: int, host: str) -> subprocess.Popen[bytes]:
