@@ -7,7 +7,6 @@ rate and one decay do for both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -72,14 +71,11 @@ def _matrices(model: Contrast) -> list[nn.Parameter]:
     return [p for p in model.encoder.blocks.parameters() if p.ndim == 2]
 
 
-def _adamw(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def _adamw(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, which lets matrices decay, but no biases, norms or class token."""
-    kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-    for parameter in parameters:
-        kinds[parameter.ndim == 2].append(parameter)
     groups = [
-        {"params": kinds[True], "weight_decay": recipe.weight_decay},
-        {"params": kinds[False], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim == 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=BETAS, fused=True)
 
